@@ -18,25 +18,39 @@ def cache_folder() -> Path:
     return Path(os.environ.get("HIERLAB_CACHE") or Path.home() / ".cache" / "hierlab")
 
 
-def write_atomic(path: Path | str, data: bytes | str) -> None:
-    """Replace the file by `data` in one step: a reader, or a kill at any moment, sees the old file or the new one.
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, it becomes `path` in one step.
+
+    A reader, or a kill at any moment, sees the old file or the new one, never a part.
 
     Raises:
         OSError: if the folder cannot be written or the disk is full; the old file is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: Path | str, data: bytes | str) -> None:
+    """Replace the file by `data` in one step.
+
+    Raises:
+        OSError: as `replacing`.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: Path | str, value: Any) -> None:
