@@ -139,7 +139,7 @@ def paper(slug: str) -> Paper:
         return known[slug]
     from difflib import get_close_matches
 
-    close = get_close_matches(str(slug).lower(), known, cutoff=0.5)
+    close = get_close_matches(str(slug).lower(), known)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     raise ValueError(f"no paper {slug!r}: {hint}`hierlab list` shows all {len(known)}")
 
