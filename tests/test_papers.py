@@ -129,7 +129,7 @@ def test_published_figures_have_a_number_or_say_that_there_is_none():
 
 def test_register_agrees_with_the_paper_cards():
     if not CARDS.is_dir():
-        pytest.skip(f"the paper cards are not beside the repository ({CARDS}); only a checkout in its workplace has them")
+        pytest.skip(f"the paper cards are not beside the repository ({CARDS}): nothing to compare the register with")
     cards = {card.stem: card.read_text(encoding="utf-8") for card in CARDS.glob("[!_]*.md")}
     assert {p.slug for p in papers()} == set(cards)
     for slug, text in cards.items():
