@@ -1,0 +1,5 @@
+"""`python -m hierlab` is `hierlab`."""
+
+from hierlab.cli import main
+
+main()

@@ -1,0 +1,67 @@
+"""Where things are: labs, runs, published results and figures, all below one root."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hierlab.lab.errors import Refused, suggest
+
+SCALES = ("smoke", "reduced", "full")
+
+
+def root() -> Path:
+    """The repository: `$HIERLAB_ROOT`, or the folder that holds the package."""
+    return Path(os.environ.get("HIERLAB_ROOT") or Path(__file__).parents[2]).resolve()
+
+
+def labs() -> dict[str, Path]:
+    """Every lab's file by slug, in order of family and name."""
+    return {path.stem: path for path in sorted(root().glob("labs/*/*.py")) if not path.name.startswith("_")}
+
+
+def lab_file(slug: str) -> Path:
+    """The file of one lab.
+
+    Raises:
+        Refused: if there is no such lab; a paper that has no lab yet is told apart from an unknown name.
+    """
+    from hierlab.papers import papers
+
+    known = labs()
+    if slug in known:
+        return known[slug]
+    if any(paper.slug == slug for paper in papers()):
+        raise Refused(f"{slug} has no lab yet; labs: {', '.join(known) or 'none'}; `hierlab list` shows all papers")
+    raise Refused(f"no lab {slug!r}: {suggest(slug, known)}")
+
+
+def run_folder(slug: str, scale: str, settings_hash: str) -> Path:
+    """The folder of one run: a lab, at a scale, with these settings. Seeds share it, so that more seeds only add to it."""
+    return runs_folder(slug) / f"{scale}-{settings_hash}"
+
+
+def runs_folder(slug: str) -> Path:
+    """All runs of one lab."""
+    return root() / "runs" / slug
+
+
+def result_file(slug: str, scale: str) -> Path:
+    """The published ledger of a lab at a scale."""
+    return root() / "data" / "results" / f"{slug}.{scale}.json"
+
+
+def figures_folder(slug: str) -> Path:
+    """The published figures of a lab."""
+    return root() / "figures" / slug
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shown(path: Path | str) -> str:
+    """The path as a reader wants it: relative to where they stand, if that is above it."""
+    path = Path(path)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
