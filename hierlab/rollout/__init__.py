@@ -1,5 +1,8 @@
 """Engines that sample, collectors that turn tasks into `Rollouts`, and `estimate`, which hands their columns to an estimator."""
 
+from hierlab.rollout.engine import Engine, TransformersEngine
+from hierlab.rollout.logp import token_logp
 from hierlab.rollout.rollouts import Rollouts, concatenate, estimate
+from hierlab.rollout.sampling import Samples, SamplingParams
 
-__all__ = ["Rollouts", "concatenate", "estimate"]
+__all__ = ["Engine", "Rollouts", "Samples", "SamplingParams", "TransformersEngine", "concatenate", "estimate", "token_logp"]

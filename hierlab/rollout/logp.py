@@ -1,0 +1,121 @@
+"""Log-probabilities of given responses by one fresh, differentiable forward pass.
+
+Shapes: N responses, P prompt positions (padded on the left), T response positions (padded on the right), V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.utils.checkpoint import checkpoint
+
+
+@overload
+def token_logp(
+    model: nn.Module, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor, *, temperature: float = ...
+) -> Tensor: ...
+@overload
+def token_logp(
+    model: nn.Module,
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    temperature: float = ...,
+    entropy: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+def token_logp(
+    model: nn.Module,
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    temperature: float = 1.0,
+    entropy: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Log-probability of each response token, given the prompt and the response before it, under softmax(logits / temperature).
+
+    Vocabulary logits are computed for response positions only, and columns that are padding in every row are not computed at all.
+    Response tokens before a row's last masked-in token are read even where the mask is off (what a tool wrote between two pieces of
+    the policy's text), but get no log-probability.
+
+    Args:
+        model: a causal language model of transformers, wrapped by peft or accelerate or not.
+        prompt_ids: [N, P].
+        prompt_mask: [N, P] bool, False for the padding on the left.
+        response_ids: [N, T].
+        response_mask: [N, T] bool, the tokens whose log-probability is wanted.
+        temperature: the one that the responses were sampled at.
+        entropy: also return the entropy of the distribution at each position; differentiable, at the price of more memory.
+
+    Returns:
+        [N, T] float32 (float64 for a float64 model), 0 where masked; with `entropy`, two of them.
+
+    Raises:
+        ValueError: if shapes disagree, a prompt is empty, or the temperature is not positive.
+    """
+    _check(prompt_ids, prompt_mask, response_ids, response_mask, temperature)
+    width = response_ids.shape[1]
+    reach = response_mask.flip(1).cummax(dim=1).values.flip(1)  # up to the last token that is wanted
+    prompt_ids, prompt_mask = _trim_left(prompt_ids, prompt_mask)
+    length = int(reach.sum(dim=1).max()) if reach.numel() else 0
+    if length == 0:
+        zero = torch.zeros(response_ids.shape, device=response_ids.device)
+        return (zero, zero.clone()) if entropy else zero
+    response_ids, response_mask, reach = response_ids[:, :length], response_mask[:, :length], reach[:, :length]
+
+    # The last token predicts nothing that is asked for, so the model does not read it.
+    ids = torch.cat([prompt_ids, response_ids], dim=1)[:, :-1]
+    mask = torch.cat([prompt_mask, reach], dim=1)[:, :-1]
+    position_ids = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    attention = None if bool(prompt_mask.all()) else mask  # padding on the right is out of sight of a causal model anyway
+    output = model(input_ids=ids, attention_mask=attention, position_ids=position_ids, use_cache=False, logits_to_keep=length)
+    results = _of_chosen(output.logits[:, -length:], response_ids, temperature, entropy)
+    padded = tuple(pad(torch.where(response_mask, x, 0.0), (0, width - length)) for x in results)
+    return padded if entropy else padded[0]
+
+
+def _of_chosen(logits: Tensor, ids: Tensor, temperature: float, entropy: bool) -> tuple[Tensor, ...]:
+    """Log-probabilities of `ids`, and the entropies if wanted. [N, T, V], [N, T] -> [N, T] each
+
+    Half-precision logits are raised to float32 one row at a time, and again in the backward pass: the float32 copy of all of them
+    would be the largest tensor of the whole training step.
+    """
+    if logits.dtype in (torch.float32, torch.float64):
+        return _of_chosen_row(logits, ids, temperature, entropy)
+    rows = [checkpoint(_of_chosen_row, x, i, temperature, entropy, use_reentrant=False) for x, i in zip(logits, ids, strict=True)]
+    return tuple(torch.stack(column) for column in zip(*rows, strict=True))
+
+
+def _of_chosen_row(logits: Tensor, ids: Tensor, temperature: float, entropy: bool) -> tuple[Tensor, ...]:
+    if logits.dtype != torch.float64:
+        logits = logits.float()
+    if temperature != 1:
+        logits = logits / temperature
+    normaliser = logits.logsumexp(dim=-1)
+    logp = logits.gather(-1, ids[..., None])[..., 0] - normaliser
+    if not entropy:
+        return (logp,)
+    # H = log Z - E[logit]
+    return logp, normaliser - (torch.softmax(logits, dim=-1) * logits).sum(dim=-1)
+
+
+def _trim_left(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Without the columns that are padding in every row. [N, P] -> [N, P']"""
+    longest = int(mask.sum(dim=1).max()) if len(mask) else 0
+    return ids[:, ids.shape[1] - longest :], mask[:, mask.shape[1] - longest :]
+
+
+def _check(prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor, temperature: float) -> None:
+    if prompt_ids.shape != prompt_mask.shape or response_ids.shape != response_mask.shape or len(prompt_ids) != len(response_ids):
+        shapes = [tuple(x.shape) for x in (prompt_ids, prompt_mask, response_ids, response_mask)]
+        raise ValueError(f"prompts must be [N, P] and responses [N, T], with masks of the same shape, got {shapes}")
+    if len(prompt_mask) and not (prompt_mask.shape[1] and bool(prompt_mask[:, -1].all())):
+        raise ValueError("every prompt must have at least one token, and prompts are padded on the left")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}; responses sampled at 0 are scored at 1")
