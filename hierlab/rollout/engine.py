@@ -110,17 +110,9 @@ class TransformersEngine:
                 decoder.advance(token)
 
         if not logp.isfinite().all():
-            raise FloatingPointError(
-                "the model's logits are not finite: it has diverged; lower the learning rate, or go back to a checkpoint"
-            )
-        width = t + 1
-        return Samples(
-            response_ids[:, :width].clone(),
-            response_mask[:, :width].clone(),
-            logp[:, :width].clone(),
-            prompt_ids[place],
-            prompt_mask[place],
-        )
+            raise FloatingPointError("the model's logits are not finite: it has diverged; lower the learning rate, or take a checkpoint")
+        responses = (x[:, : t + 1].clone() for x in (response_ids, response_mask, logp))
+        return Samples(*responses, prompt_ids[place], prompt_mask[place])
 
 
 class _Decoder:
