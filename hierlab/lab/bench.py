@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hierlab.lab import display, ledger
@@ -349,10 +348,3 @@ def _workers(scale: str) -> int:
 
 def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
-
-
-def load_figure(path: Path) -> go.Figure:
-    """A figure that was kept or published."""
-    import plotly.io
-
-    return plotly.io.from_json(path.read_text(encoding="utf-8"))

@@ -50,10 +50,7 @@ def imported_modules(tree: ast.AST, inside: str = "") -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join([*inside.split(".")[: len(inside.split(".")) - node.level + 1], *filter(None, [node.module])])
-            found.update(home for alias in node.names for home in _homes(base, alias.name))
+            found.update(home for alias in node.names for home in _homes(_source(node, inside), alias.name))
     return {name for name in found if _file(name)}
 
 
@@ -97,14 +94,19 @@ def _homes(package: str, name: str) -> Iterator[str]:
 @cache
 def _exports(package: str) -> dict[str, str]:
     """Name -> home module of what a package's `__init__` imports from its own modules."""
-    tree = _tree(package)
     return {
         alias.asname or alias.name: home
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").startswith("hierlab")
+        for node in _tree(package).body
+        if isinstance(node, ast.ImportFrom)
         for alias in node.names
-        for home in _homes(node.module, alias.name)
+        for home in _homes(_source(node, package), alias.name)
     }
+
+
+def _source(node: ast.ImportFrom, inside: str) -> str:
+    """The dotted name of what a `from` statement imports from; `inside` is the package it stands in."""
+    above = inside.split(".")[: len(inside.split(".")) - node.level + 1] if node.level else []
+    return ".".join([*above, *([node.module] if node.module else [])])
 
 
 @cache

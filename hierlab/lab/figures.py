@@ -64,6 +64,13 @@ def write_figure(figure: go.Figure, path: Path) -> str:
     return text
 
 
+def load_figure(path: Path) -> go.Figure:
+    """A figure that was kept or published."""
+    import plotly.io
+
+    return plotly.io.from_json(path.read_text(encoding="utf-8"))
+
+
 def learning_curves(results: Results, x: str, y: str, *, rate: str | float = "both") -> go.Figure:
     """Mean and 95 % interval over seeds against `x`; see `Results.plot`."""
     import plotly.graph_objects as go

@@ -51,9 +51,10 @@ def result_file(slug: str, scale: str) -> Path:
     return root() / "data" / "results" / f"{slug}.{scale}.json"
 
 
-def figures_folder(slug: str) -> Path:
-    """The published figures of a lab."""
-    return root() / "figures" / slug
+def figures_folder(slug: str, scale: str = "reduced") -> Path:
+    """The published figures of a lab: those of reduced scale directly, those of full scale in a folder of their own."""
+    folder = root() / "figures" / slug
+    return folder if scale == "reduced" else folder / scale
 
 
 def cores() -> int:

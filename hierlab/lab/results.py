@@ -1,8 +1,11 @@
 """What an experiment measured: arms at several rates over several seeds, and the comparisons that are fair.
 
 Most apparent gains at one shared learning rate are step-size effects, so every arm is also shown at its own best rate. Choosing
-the best rate on the seeds it is then measured with flatters every arm, and the unsteady ones most. `best` therefore chooses
-each seed's rate by the *other* seeds: no seed helps to choose the rate it is measured at.
+the best rate on the seeds it is then measured with flatters every arm, and the unsteady ones most: with three rates that are
+equally good and 5 seeds, an arm of unit deviation gains 0.22 over a steady one that is just as good. `best` therefore chooses each
+seed's rate by the *other* seeds, which leaves 0.02 of it. No seed helps to choose the rate it is measured at, and an arm whose best
+rate is hard to find pays for that. The price is a little dependence between seeds: in that same worst case a 95 % interval wrongly
+supports a gain in 5 % of all experiments instead of 2.5 %, and where rates truly differ in 3 %.
 """
 
 from __future__ import annotations

@@ -219,7 +219,9 @@ def _axes(figure: go.Figure, kinds: list[str], pictures: list[Picture]) -> None:
             upward |= {"autorange": "reversed", "type": "category" if kind == "grid" else "linear"}
         along = {"title": {"text": across}, "anchor": f"y{suffix}", "visible": kind == pictures[0].kind, "domain": [0, 1]}
         if kind != "rows":
-            along |= {"tickformat": "d"}
+            width = max(p.values.shape[1] for p in pictures if p.kind == kind)
+            along |= {"tick0": 0, "dtick": max(1, math.ceil(width / 8)), "showgrid": False}
+            upward |= {"showgrid": False}
         figure.update_layout({f"xaxis{suffix}": along, f"yaxis{suffix}": upward | {"domain": [0, 1]}})
 
 
