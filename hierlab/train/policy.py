@@ -243,7 +243,9 @@ class PolicyTrainer:
         )
         if self.reference:
             reference = self.reference.logp(self.model, columns, settings.temperature)
-            penalty = aggregate(kl(logp, reference, estimator=settings.kl_estimator), rollouts.response_mask, **aggregation)
+            penalty = aggregate(
+                kl(logp, reference, rollouts.response_mask, estimator=settings.kl_estimator), rollouts.response_mask, **aggregation
+            )
             loss = loss + settings.kl_weight * penalty
             diagnostics |= {"kl_reference": float(penalty.detach())}
         return loss, diagnostics
