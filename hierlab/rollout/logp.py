@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
+# Reading prompts apart from responses costs a second pass of the model, which has to pay.
+_SHARE_BELOW = 0.8
+
 
 @overload
 def token_logp(
@@ -40,7 +43,8 @@ def token_logp(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Log-probability of each response token, given the prompt and the response before it, under softmax(logits / temperature).
 
-    Vocabulary logits are computed for response positions only, and columns that are padding in every row are not computed at all.
+    Vocabulary logits are computed for response positions only, columns that are padding in every row are not computed at all, and a
+    prompt that several rows share, as in a group of rollouts, is read once: its keys and values serve all of them, with gradient.
     Response tokens before a row's last masked-in token are read even where the mask is off (what a tool wrote between two pieces of
     the policy's text), but get no log-probability.
 
@@ -69,15 +73,57 @@ def token_logp(
         return (zero, zero.clone()) if entropy else zero
     response_ids, response_mask, reach = response_ids[:, :length], response_mask[:, :length], reach[:, :length]
 
-    # The last token predicts nothing that is asked for, so the model does not read it.
-    ids = torch.cat([prompt_ids, response_ids], dim=1)[:, :-1]
-    mask = torch.cat([prompt_mask, reach], dim=1)[:, :-1]
-    position_ids = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-    attention = None if bool(prompt_mask.all()) else mask  # padding on the right is out of sight of a causal model anyway
-    output = model(input_ids=ids, attention_mask=attention, position_ids=position_ids, use_cache=False, logits_to_keep=length)
-    results = _of_chosen(output.logits[:, -length:], response_ids, temperature, entropy)
+    logits = _response_logits(model, prompt_ids, prompt_mask, response_ids, reach)
+    results = _of_chosen(logits, response_ids, temperature, entropy)
     padded = tuple(pad(torch.where(response_mask, x, 0.0), (0, width - length)) for x in results)
     return padded if entropy else padded[0]
+
+
+def _response_logits(model: nn.Module, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, reach: Tensor) -> Tensor:
+    """Logits that predict each response token. [N, T, V]
+
+    The last token predicts nothing that is asked for, so the model does not read it.
+    """
+    length = response_ids.shape[1]
+    distinct, row = _distinct(prompt_ids, prompt_mask)
+    if len(distinct) > _SHARE_BELOW * len(row) or not _keeps_cache(model):
+        ids = torch.cat([prompt_ids, response_ids], dim=1)[:, :-1]
+        mask = torch.cat([prompt_mask, reach], dim=1)[:, :-1]
+        return _forward(model, ids, mask, keep=length, dense=bool(prompt_mask.all())).logits[:, -length:]
+
+    prompt = _forward(model, prompt_ids[distinct], prompt_mask[distinct], keep=1, dense=bool(prompt_mask.all()), use_cache=True)
+    first = prompt.logits[:, -1:][row]
+    if length == 1:
+        return first
+    cache = prompt.past_key_values
+    cache.reorder_cache(row)
+    mask = torch.cat([prompt_mask, reach[:, :-1]], dim=1)
+    rest = _forward(
+        model, response_ids[:, :-1], mask, keep=length - 1, dense=bool(prompt_mask.all()), past_key_values=cache, use_cache=True
+    )
+    return torch.cat([first, rest.logits], dim=1)
+
+
+def _forward(model: nn.Module, ids: Tensor, mask: Tensor, *, keep: int, dense: bool, use_cache: bool = False, **cache):
+    """The model's output for `ids`, the last columns of the sequences that `mask` is about.
+
+    Without padding on the left (`dense`) no mask is needed: what is padded on the right is out of sight of a causal model anyway.
+    """
+    position_ids = (mask.long().cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    attention = None if dense else mask
+    return model(input_ids=ids, attention_mask=attention, position_ids=position_ids, use_cache=use_cache, logits_to_keep=keep, **cache)
+
+
+def _distinct(prompt_ids: Tensor, prompt_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """A row for each distinct prompt, [D] int64, and each row's place among them, [N] int64."""
+    _, row = torch.unique(torch.where(prompt_mask, prompt_ids, -1), dim=0, return_inverse=True)
+    distinct = row.new_empty(int(row.max()) + 1).scatter_(0, row, torch.arange(len(row), device=row.device))
+    return distinct, row
+
+
+def _keeps_cache(model: nn.Module) -> bool:
+    """Whether the model hands out keys and values while it is trained: not so with gradient checkpointing."""
+    return not any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def _of_chosen(logits: Tensor, ids: Tensor, temperature: float, entropy: bool) -> tuple[Tensor, ...]:

@@ -251,12 +251,14 @@ class PolicyTrainer:
         return loss, diagnostics
 
     def _micro_batches(self, rollouts: Rollouts) -> list[tuple[Tensor, bool]]:
-        """Row numbers of each forward pass, rows of similar length together so that little is padding, and whether they count.
+        """Row numbers of each forward pass, and whether they count.
 
-        Sharded models need as many passes on every process, so a process with fewer rows repeats its first, uncounted.
+        Prompts of similar length stand together, so that little is padding, and equal prompts side by side, so that they are read
+        once. Sharded models need as many passes on every process, so a process with fewer rows repeats its first, uncounted.
         """
-        length = rollouts.prompt_mask.sum(1) + rollouts.response_mask.sum(1)
-        parts = [(rows, True) for rows in torch.argsort(length, stable=True).split(self.settings.micro_batch)]
+        prompts = torch.where(rollouts.prompt_mask, rollouts.prompt_ids, -1)  # padded on the left: short prompts sort first
+        _, order = torch.unique(prompts, dim=0, return_inverse=True)
+        parts = [(rows, True) for rows in torch.argsort(order, stable=True).split(self.settings.micro_batch)]
         most = int(self.accelerator.gather(torch.tensor([len(parts)], device=self.accelerator.device)).max())
         return [(parts[0][0], False)] * (most - len(parts)) + parts
 
