@@ -32,6 +32,23 @@ def check_shapes(**tensors: Tensor) -> None:
         raise ValueError(f"tensors must have one shape, got {', '.join(f'{name}: {shape}' for name, shape in shapes.items())}")
 
 
+def check_floats(name: str, x: Any, *, dims: int = 1) -> None:
+    """Refuse all but a floating-point tensor of `dims` dimensions.
+
+    Args:
+        name: what the caller knows `x` by.
+        x: the value.
+        dims: 1 for [N], 2 for [N, T].
+
+    Raises:
+        ValueError: saying what it is instead.
+    """
+    shape = {1: "[N]", 2: "[N, T]"}[dims]
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() != dims:
+        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"{name} must be a floating-point tensor of shape {shape}, got {got}")
+
+
 def check_finite(name: str, x: Any, mask: Tensor | None = None, *, dims: int = 1) -> None:
     """Refuse all but a floating-point tensor of `dims` dimensions without NaN or infinity.
 
@@ -44,15 +61,10 @@ def check_finite(name: str, x: Any, mask: Tensor | None = None, *, dims: int = 1
     Raises:
         ValueError: naming the first offending row (and token).
     """
-    shape = {1: "[N]", 2: "[N, T]"}[dims]
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() != dims:
-        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"{name} must be a floating-point tensor of shape {shape}, got {got}")
+    check_floats(name, x, dims=dims)
     if x.sum().isfinite():  # one fast pass; a sum that overflows is looked at more closely
         return
-    finite = torch.isfinite(x)
-    if mask is not None:
-        finite = finite | ~mask
+    finite = torch.isfinite(x) if mask is None else torch.isfinite(x) | ~mask
     if not finite.all():
         where = (~finite).nonzero()[0].tolist()
         place = f"row {where[0]}" + (f", token {where[1]}" if dims == 2 else "")
@@ -86,13 +98,11 @@ def as_mask(name: str, mask: Tensor, shape: torch.Size) -> Tensor:
     Args:
         name: what the caller knows it by.
         mask: bool, or numbers that are all 0 or 1.
-        shape: the shape it must have, [N, T].
+        shape: the shape it must have.
 
     Raises:
-        ValueError: if that is not two-dimensional, the mask has another shape, or a value other than 0 and 1.
+        ValueError: if it has another shape, or a value other than 0 and 1.
     """
-    if len(shape) != 2:
-        raise ValueError(f"{name} goes with tensors of shape [N, T], got one of shape {tuple(shape)}")
     if mask.shape != shape:
         raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(mask.shape)}")
     if mask.dtype == torch.bool:

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hierlab.checks import as_mask, check_choice, check_finite, check_range, check_rows, check_shapes
+from hierlab.checks import as_mask, check_choice, check_finite, check_floats, check_range, check_rows, check_shapes
 from hierlab.ops import group_ids, linear_recurrence, trajectory_order
 from hierlab.ops import whiten as standardise
 from hierlab.trace import show
@@ -152,7 +152,9 @@ def _token_advantage(
     check_choice("gaps", gaps, Gaps)
     check_range("gamma", gamma, 0, 1)
     check_range("lam", lam, 0, 1)
-    check_shapes(token_rewards=token_rewards, values=values, response_mask=response_mask)
+    check_floats("token_rewards", token_rewards, dims=2)
+    check_floats("values", values, dims=2)
+    check_shapes(token_rewards=token_rewards, values=values)
     mask = as_mask("response_mask", response_mask, token_rewards.shape)
     relevant = mask if gaps == "skip" else torch.ones_like(mask)  # the steps
     check_finite("token_rewards", token_rewards, relevant, dims=2)

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 
 from torch import Tensor
 
-from hierlab.checks import as_mask, check_finite, check_rows
+from hierlab.checks import as_mask, check_finite, check_floats, check_rows
 from hierlab.credit.outcome import Statistics, outcome
 from hierlab.ops import Singleton, group_relative, token_returns, whiten
 from hierlab.trace import show
@@ -38,6 +38,7 @@ def reinforce_plus_plus(token_rewards: Tensor, response_mask: Tensor, *, gamma: 
 
     Source: arXiv 2501.03262; verl `core_algos.compute_reinforce_plus_plus_outcome_advantage`.
     """
+    check_floats("token_rewards", token_rewards, dims=2)
     mask = as_mask("response_mask", response_mask, token_rewards.shape)
     check_finite("token_rewards", token_rewards, mask, dims=2)
     returns = show("return", token_returns(token_rewards, mask, gamma), r"R_t=r_t+\gamma R_{t+1}")

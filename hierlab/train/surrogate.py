@@ -31,7 +31,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hierlab.checks import as_mask, check_choice, check_range, check_shapes
+from hierlab.checks import as_mask, check_choice, check_floats, check_range, check_shapes
 from hierlab.ops import masked_mean
 from hierlab.trace import recording, show
 
@@ -82,6 +82,7 @@ def policy_loss(
     check_range("clip_high", clip_high, 0)
     if dual_clip is not None:
         check_range("dual_clip", dual_clip, 1)
+    check_floats("logp", logp, dims=2)
     check_shapes(logp=logp, old_logp=old_logp)
     mask = as_mask("mask", mask, logp.shape)
     advantage = _on_tokens(advantage, mask)
@@ -141,6 +142,7 @@ def value_loss(
     if clip is not None:
         check_range("clip", clip, 0)
     check_range("factor", factor, 0)
+    check_floats("values", values, dims=2)
     check_shapes(values=values, old_values=old_values, returns=returns)
     mask = as_mask("mask", mask, values.shape)
     value, old, target = (torch.where(mask, x, 0) for x in (values, old_values.detach(), returns.detach()))
@@ -170,6 +172,7 @@ def kl(logp: Tensor, ref_logp: Tensor, mask: Tensor | None = None, *, estimator:
     Source: Schulman, "Approximating KL divergence" (2020); verl `core_algos.kl_penalty`.
     """
     check_choice("estimator", estimator, KLEstimator)
+    check_floats("logp", logp, dims=2)
     check_shapes(logp=logp, ref_logp=ref_logp)
     d = logp - ref_logp.detach()
     if mask is not None:
@@ -214,6 +217,7 @@ def aggregate(token_loss: Tensor, mask: Tensor, *, aggregation: Aggregation = "t
     Source: verl `core_algos.agg_loss`; TRL `GRPOTrainer` with `loss_type="dr_grpo"`.
     """
     check_choice("aggregation", aggregation, Aggregation)
+    check_floats("token_loss", token_loss, dims=2)
     mask = as_mask("mask", mask, token_loss.shape)
     length = mask.shape[1] if loss_length is None else loss_length
     check_range("loss_length", length, 0 if loss_length is None else 1)
