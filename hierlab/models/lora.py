@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
 from hierlab.seeds import derive_seed
 
@@ -53,3 +54,25 @@ def with_adapters(model: PreTrainedModel, lora: LoRA, seed: int) -> PeftModel:
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "adapters"))
         return get_peft_model(model, config)
+
+
+def base_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """A model's weights under the names that the plain architecture has, adapters left out."""
+    if not hasattr(model, "peft_config"):
+        yield from model.state_dict().items()
+        return
+    for name, weight in model.get_base_model().state_dict().items():
+        if ".lora_" not in name:
+            yield name.replace(".base_layer.", "."), weight
+
+
+@torch.no_grad()
+def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The weights of the plain architecture that computes what the model with its adapters does; the model stays as it is."""
+    updates = {}
+    if hasattr(model, "peft_config"):
+        for path, layer in model.get_base_model().named_modules():
+            if hasattr(layer, "get_delta_weight"):
+                updates[f"{path}.weight"] = [(layer, adapter) for adapter in layer.active_adapters if adapter in layer.lora_A]
+    for name, weight in base_weights(model):
+        yield name, weight + sum(layer.get_delta_weight(adapter) for layer, adapter in updates[name]) if updates.get(name) else weight

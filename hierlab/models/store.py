@@ -14,7 +14,7 @@ import torch
 
 from hierlab.models.folders import build_folder
 from hierlab.models.language_model import LanguageModel
-from hierlab.models.lora import LoRA, with_adapters
+from hierlab.models.lora import LoRA, base_weights, with_adapters
 from hierlab.models.smollm2 import smollm2_folder
 from hierlab.models.tiny import TinySize, tiny_model, word_tokenizer
 
@@ -79,16 +79,10 @@ def save(language_model: LanguageModel, folder: Path | str) -> None:
     with build_folder(folder) as temporary:
         if hasattr(model, "peft_config"):
             model.save_pretrained(temporary / _ADAPTER)
-            model.get_base_model().save_pretrained(temporary, state_dict=_without_adapters(model))
+            model.get_base_model().save_pretrained(temporary, state_dict=dict(base_weights(model)))
         else:
             model.save_pretrained(temporary)
         language_model.tokenizer.save_pretrained(temporary)
-
-
-def _without_adapters(model: PeftModel) -> dict[str, torch.Tensor]:
-    """The adapted model's own weights under their own names."""
-    state = model.get_base_model().state_dict()
-    return {key.replace(".base_layer.", "."): value for key, value in state.items() if ".lora_" not in key}
 
 
 def _folder(name: str) -> Path:

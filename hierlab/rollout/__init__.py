@@ -1,10 +1,13 @@
 """Engines that sample, collectors that turn tasks into `Rollouts`, and `estimate`, which hands their columns to an estimator."""
 
-from hierlab.rollout.collect import EpisodeCollector, GroupCollector, success_rate, transcript
+from hierlab.rollout.collect import EpisodeCollector, GroupCollector
 from hierlab.rollout.engine import Engine, TransformersEngine
 from hierlab.rollout.logp import token_logp
+from hierlab.rollout.prompts import transcript
 from hierlab.rollout.rollouts import Rollouts, concatenate, estimate
 from hierlab.rollout.sampling import Samples, SamplingParams
+from hierlab.rollout.summary import evaluate, success_rate, summary
+from hierlab.rollout.vllm_engine import VLLMEngine
 
 __all__ = [
     "Engine",
@@ -14,9 +17,12 @@ __all__ = [
     "Samples",
     "SamplingParams",
     "TransformersEngine",
+    "VLLMEngine",
     "concatenate",
     "estimate",
+    "evaluate",
     "success_rate",
+    "summary",
     "token_logp",
     "transcript",
 ]

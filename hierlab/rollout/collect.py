@@ -1,35 +1,29 @@
 """Collectors turn tasks into `Rollouts`: independent groups of responses, and groups of episodes played in lockstep.
 
 A collector is called as `collector(policy, tasks, generator)`; the policy is an engine. Rows stand in the order of tasks, of their
-rollouts, and of turns.
+rollouts, and of turns. Tasks of equal id form one group, so a task given twice has a group twice as large.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import torch
 
-from hierlab.envs.environment import Environment, EpisodicTask, Observation, Problem
+from hierlab.envs.environment import Environment, EpisodicTask, Problem, Step
 from hierlab.rollout.engine import Engine
+from hierlab.rollout.prompts import Render, Turn, encode_prompts, encode_response, transcript
 from hierlab.rollout.rollouts import Rollouts, concatenate
 from hierlab.rollout.sampling import Samples, SamplingParams
 
-Turn = tuple[str, str]
-"""What was seen before, and the command that was given."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-Render = Callable[[Sequence[Turn], Observation], str]
-"""The text that a policy reads: the turns it may remember, oldest first, and what it sees now."""
-
-
-def transcript(turns: Sequence[Turn], now: Observation) -> str:
-    """Remembered turns and the present observation as a transcript, `observation > command`, that ends where a command is due.
-
-    >>> transcript([("hall", "go east")], Observation("kitchen"))
-    'hall > go east kitchen >'
-    """
-    return " ".join([*(f"{seen} > {command}" for seen, command in turns), f"{now.text} >"])
+Demonstration = tuple[list[int], list[int]]
+"""Token ids of a prompt, and of the response to it, end-of-sequence token included."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +38,35 @@ class GroupCollector:
 
     group_size: int
     params: SamplingParams
-    prompt: Callable[[Problem], str] = field(default=lambda problem: problem.prompt)
+    prompt: Callable[[Problem], str] = attrgetter("prompt")
 
     def __post_init__(self):
         _check_group_size(self.group_size)
 
     def __call__(self, policy: Engine, tasks: Sequence[Problem], generator: torch.Generator) -> Rollouts:
-        """One row a response; a row is its own trajectory, its state is the prompt, its reward the verifier's.
+        """One row a response: its own trajectory, its state the prompt, its reward the verifier's. Optional column: `response`.
 
         Raises:
-            ValueError: if there are no tasks.
+            ValueError: if there are no tasks, or a prompt cannot be answered (`Engine.generate`).
         """
         _check_tasks(tasks)
-        asked = [task for task in tasks for _ in range(self.group_size)]
-        texts = [self.prompt(task) for task in asked]
-        samples = policy.generate([policy.tokenizer.encode(text) for text in texts], self.params, generator)
+        asked = [(task, place, k) for place, task in enumerate(tasks) for k in range(self.group_size)]
+        texts = [self.prompt(task) for task in tasks for _ in range(self.group_size)]
+        samples = policy.generate(encode_prompts(policy.tokenizer, texts), self.params, generator)
         responses = _texts(policy, samples)
-        rewards = [task.verify(response) for task, response in zip(asked, responses, strict=True)]
         return _rows(
             samples,
-            rewards,
-            task=[task.id for task in asked],
-            trajectory=[(task.id, i) for i, task in enumerate(asked)],
+            rewards=[task.verify(response) for (task, _, _), response in zip(asked, responses, strict=True)],
+            task=[task.id for task, _, _ in asked],
+            trajectory=[(task.id, place, k) for task, place, k in asked],
             turn=[0] * len(asked),
             state=texts,
             response=responses,
         )
+
+    def demonstrate(self, tokenizer: PreTrainedTokenizerBase, task: Problem, response: str) -> Demonstration:
+        """A right response to the prompt that the policy will read, for imitation."""
+        return encode_prompts(tokenizer, [self.prompt(task)])[0], encode_response(tokenizer, response)
 
 
 @dataclass(frozen=True)
@@ -80,29 +77,36 @@ class EpisodeCollector:
         group_size: episodes a task.
         params: how commands are sampled.
         history: how many past turns the policy reads besides the present observation (GiGPO: 2).
-        render: how these become a text.
+        max_turns: an episode is cut after so many turns; None leaves its end to the environment.
+        render: how past turns and the present observation become a text.
     """
 
     group_size: int
     params: SamplingParams
     history: int = 2
+    max_turns: int | None = None
     render: Render = transcript
 
     def __post_init__(self):
         _check_group_size(self.group_size)
         if self.history < 0:
             raise ValueError(f"history must not be negative, got {self.history}")
+        if self.max_turns is not None and self.max_turns < 1:
+            raise ValueError(f"max_turns must be at least 1, got {self.max_turns}")
 
     def __call__(self, policy: Engine, tasks: Sequence[EpisodicTask], generator: torch.Generator) -> Rollouts:
-        """One row a turn. The state is the bare observation; optional columns: `success` of the trajectory, `valid`, `response`.
+        """One row a turn. The state is the bare observation.
+
+        Optional columns: `success` of the whole trajectory, `valid`, `admissible` (the commands that were accepted) and `response`.
 
         Raises:
-            ValueError: if there are no tasks.
+            ValueError: if there are no tasks, or a prompt cannot be answered (`Engine.generate`).
         """
         _check_tasks(tasks)
-        episodes = [_Episode((task.id, i, k), task.id, task.environment()) for i, task in enumerate(tasks) for k in range(self.group_size)]
-        parts, owner = [], []
-        while running := [number for number, episode in enumerate(episodes) if not episode.done]:
+        named = [(task, (task.id, place, k)) for place, task in enumerate(tasks) for k in range(self.group_size)]
+        episodes = [_Episode(task, name, self.history) for task, name in named]
+        parts, owner = [], []  # owner: which episode each row belongs to
+        while running := [number for number, episode in enumerate(episodes) if not episode.over(self.max_turns)]:
             parts.append(self._turn(policy, [episodes[number] for number in running], generator))
             owner += running
         rollouts = concatenate(parts, pad_id=policy.tokenizer.pad_token_id or 0)
@@ -110,60 +114,69 @@ class EpisodeCollector:
         return rollouts.select(order).with_columns(success=[episodes[owner[row]].success for row in order])
 
     def _turn(self, policy: Engine, episodes: Sequence[_Episode], generator: torch.Generator) -> Rollouts:
-        """Every running episode's next turn."""
-        states = [episode.now.text for episode in episodes]
-        prompts = [self.render(episode.remembered(self.history), episode.now) for episode in episodes]
-        samples = policy.generate([policy.tokenizer.encode(prompt) for prompt in prompts], self.params, generator)
+        """The next turn of each episode."""
+        turn = [episode.turn for episode in episodes]
+        seen = [episode.now for episode in episodes]
+        prompts = [self.render(episode.remembered, episode.now) for episode in episodes]
+        samples = policy.generate(encode_prompts(policy.tokenizer, prompts), self.params, generator)
         commands = _texts(policy, samples)
-        turn = [len(episode.turns) for episode in episodes]
-        outcomes = [episode.act(command) for episode, command in zip(episodes, commands, strict=True)]
+        steps = [episode.act(command) for episode, command in zip(episodes, commands, strict=True)]
         return _rows(
             samples,
-            [reward for reward, _ in outcomes],
-            task=[episode.task for episode in episodes],
+            rewards=[step.reward for step in steps],
+            task=[episode.task.id for episode in episodes],
             trajectory=[episode.name for episode in episodes],
             turn=turn,
-            state=states,
+            state=[observation.text for observation in seen],
+            valid=[step.valid for step in steps],
+            admissible=[observation.admissible for observation in seen],
             response=commands,
-            valid=[valid for _, valid in outcomes],
         )
+
+    def demonstrate(self, tokenizer: PreTrainedTokenizerBase, task: EpisodicTask, commands: Sequence[str]) -> list[Demonstration]:
+        """What the policy would read and should write, turn by turn, where an expert gives these commands.
+
+        Raises:
+            ValueError: if a command is not valid, or comes after the end of the episode.
+        """
+        episode = _Episode(task, task.id, self.history)
+        pairs = []
+        for command in commands:
+            if episode.done:
+                raise ValueError(f"the episode of {task.id!r} ends before the command {command!r}")
+            prompt = self.render(episode.remembered, episode.now)
+            if not episode.act(command).valid:
+                raise ValueError(f"the expert's command {command!r} is not valid in turn {episode.turn - 1} of {task.id!r}")
+            pairs.append((encode_prompts(tokenizer, [prompt])[0], encode_response(tokenizer, command)))
+        return pairs
 
 
 class _Episode:
     """One episode under way."""
 
-    def __init__(self, name: tuple, task, environment: Environment):
-        self.name, self.task, self.environment = name, task, environment
-        self.now = environment.reset()
-        self.turns: list[Turn] = []
+    def __init__(self, task: EpisodicTask, name: object, history: int):
+        self.task, self.name, self.history = task, name, history
+        self.environment: Environment = task.environment()
+        self.now = self.environment.reset()
+        self.remembered: list[Turn] = []
+        self.turn = 0
         self.done = self.success = False
 
-    def remembered(self, history: int) -> Sequence[Turn]:
-        """The last `history` turns."""
-        return self.turns[-history:] if history else []
+    def over(self, max_turns: int | None) -> bool:
+        return self.done or self.turn == max_turns
 
-    def act(self, command: str) -> tuple[float, bool]:
-        """Reward of the command, and whether it was valid."""
+    def act(self, command: str) -> Step:
         step = self.environment.step(command)
-        self.turns.append((self.now.text, command))
+        self.remembered = [*self.remembered, (self.now.text, command)][-self.history :] if self.history else []
         self.now, self.done, self.success = step.observation, step.done, step.success
-        return step.reward, step.valid
+        self.turn += 1
+        return step
 
 
-def success_rate(rollouts: Rollouts) -> float:
-    """Share of trajectories that solved their task, each counted once.
-
-    Raises:
-        KeyError: if the rollouts have no column `success`.
-    """
-    solved = dict(zip(rollouts.trajectory, rollouts["success"], strict=True))
-    return sum(map(float, solved.values())) / len(solved)
-
-
-def _rows(samples: Samples, rewards: Sequence[float], *, turn: Sequence[int], **columns) -> Rollouts:
+def _rows(samples: Samples, *, rewards: Sequence[float], turn: Sequence[int], **columns) -> Rollouts:
     """Samples and what came of them, as rows."""
-    device = samples.logp.device
     standard = {name: columns.pop(name) for name in ("task", "trajectory", "state")}
+    device = samples.logp.device
     return Rollouts(
         prompt_ids=samples.prompt_ids,
         prompt_mask=samples.prompt_mask,
@@ -187,5 +200,5 @@ def _check_group_size(group_size: int) -> None:
 
 
 def _check_tasks(tasks: Sequence) -> None:
-    if not tasks:
+    if len(tasks) == 0:
         raise ValueError("no tasks to collect from: give at least one")

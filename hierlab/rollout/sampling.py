@@ -110,3 +110,18 @@ def pad_left(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.devi
     lengths = torch.tensor([len(s) for s in sequences])
     mask = torch.arange(width) >= width - lengths[:, None]
     return ids.to(device), mask.to(device)
+
+
+def pad_right(sequences: Sequence[Sequence[float]], fill: float, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Stack sequences of unequal length, padded on the right.
+
+    Returns:
+        values [N, T], int64 for integers and float32 for other numbers, and mask [N, T] bool, T being the length of the longest.
+    """
+    width = max(map(len, sequences))
+    values = torch.tensor(
+        [[*s, *[fill] * (width - len(s))] for s in sequences], dtype=torch.int64 if isinstance(fill, int) else torch.float32
+    )
+    lengths = torch.tensor([len(s) for s in sequences])
+    mask = torch.arange(width) < lengths[:, None]
+    return values.to(device), mask.to(device)

@@ -1,0 +1,57 @@
+"""Rollouts in a few numbers, and the evaluation of a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from hierlab.rollout.engine import Engine
+from hierlab.rollout.rollouts import Rollouts
+
+Collector = Callable[[Engine, Sequence[Any], torch.Generator], Rollouts]
+"""Turns tasks into rollouts of a policy."""
+
+
+def success_rate(rollouts: Rollouts) -> float:
+    """Share of trajectories that solved their task, each counted once however many rows it has.
+
+    Raises:
+        KeyError: if the rollouts have no column `success`.
+    """
+    solved = dict(zip(rollouts.trajectory, rollouts["success"], strict=True))
+    return sum(map(float, solved.values())) / len(solved)
+
+
+def summary(rollouts: Rollouts) -> dict[str, float]:
+    """What the rollouts were like, and what they cost.
+
+    Returns:
+        return: mean over trajectories of the sum of their rewards.
+        trajectories: how many there are.
+        rows: turns or responses; for agents, also the number of environment steps.
+        generated_tokens: tokens that the policy wrote.
+        success: share of trajectories that solved their task; only with a column `success`.
+        valid: share of rows whose command was valid; only with a column `valid`.
+    """
+    trajectories = len(set(rollouts.trajectory))
+    result = {
+        "return": float(rollouts.rewards.sum()) / trajectories,
+        "trajectories": trajectories,
+        "rows": len(rollouts),
+        "generated_tokens": int(rollouts.response_mask.sum()),
+    }
+    if "success" in rollouts:
+        result["success"] = success_rate(rollouts)
+    if "valid" in rollouts:
+        result["valid"] = sum(map(float, rollouts["valid"])) / len(rollouts)
+    return result
+
+
+def evaluate(policy: Engine, tasks: Sequence[Any], collector: Collector, generator: torch.Generator) -> dict[str, float]:
+    """The `summary` of one collection from the given tasks, such as held-out games.
+
+    >>> held_out = partial(evaluate, tasks=games, collector=EpisodeCollector(1, SamplingParams(8, temperature=0)))  # doctest: +SKIP
+    """
+    return summary(collector(policy, tasks, generator))

