@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -180,16 +181,16 @@ def _skeleton(notebook: Notebook) -> Iterator[tuple[int, str]]:
     """Whether the sections stand in the common order, each with the call it is there for."""
     headings = [(position, _section(cell)) for position, cell in enumerate(notebook.cells) if _section(cell)]
     names = [name for _, name in headings]
-    for section in SECTIONS:
-        if names.count(section) != 1:
-            yield 0, f"wants one section headed '## {section}' (in a cell of mo.md), has {names.count(section)}"
+    if missing := [section for section in SECTIONS if section not in names]:
+        yield 0, f"lacks the section{'s' * (len(missing) > 1)} {', '.join(missing)} (a cell of mo.md headed '## {missing[0]}')"
+    if twice := [section for section in SECTIONS if names.count(section) > 1]:
+        yield 0, f"has two sections headed {', '.join(twice)}"
     if sorted(names, key=SECTIONS.index) != names:
         yield 0, f"sections stand in the order {', '.join(names)}; the common one is {', '.join(SECTIONS)}"
     begin = headings[0][0] if headings else len(notebook.cells)
     if not any(list(cell.calls("paper")) for cell in notebook.cells[:begin]):
         yield 0, f"bench.paper() must stand before the section '{SECTIONS[0]}'"
-    ends = [position for position, _ in headings[1:]] + [len(notebook.cells)]
-    for (start, name), end in zip(headings, ends, strict=True):
+    for (start, name), (end, _) in pairwise([*headings, (len(notebook.cells), "")]):
         call = CALLS.get(name)
         if call and not any(list(cell.calls(call)) for cell in notebook.cells[start:end]):
             yield notebook.cells[start].line, f"the section '{name}' must call {call}(...)"

@@ -41,14 +41,15 @@ def execute(job: Job) -> Outcome:
     except Refused as error:
         outcome = Outcome("refused", str(error))
     except OSError as error:
-        outcome = Outcome("failed", in_one_line(error))
+        outcome = Outcome("failed", in_one_line(error, job.folder))
     return Outcome(outcome.status, outcome.message, outcome.source, round(time.monotonic() - started, 1))
 
 
-def in_one_line(error: OSError) -> str:
-    """What to do about a disk that refuses."""
-    place = f" ({shown(error.filename)})" if error.filename else ""
-    return f"cannot write the run{place}: {error.strerror or error}; free space or permissions there, finished units are kept, run again"
+def in_one_line(error: OSError, folder: Path | None = None) -> str:
+    """What to do about a disk that refuses, at the file the error names or else in the folder."""
+    place = error.filename or folder
+    what = f"cannot write{f' {shown(place)}' if place else ''}: {error.strerror or error}"
+    return f"{what}; free space or permissions there, finished units are kept, run again"
 
 
 def _run(job: Job) -> Outcome:
@@ -115,8 +116,8 @@ def _failed_cell(error: Any, notebook: Notebook, target: Path) -> Outcome:
     """Name the failing cell by its place in the lab's file."""
     where = next((f":{c.line}" for c in notebook.cells if _same_code(c, error.source, notebook)), "")
     message = " ".join(str(error.evalue).split())
-    if error.ename == "Refused":
-        return Outcome("failed", message)
+    if error.ename in ("Refused", "UnitFailed"):  # these say themselves what, where, and what to do
+        return Outcome("failed", f"{message}; traceback: {shown(target)}")
     return Outcome(
         "failed",
         f"{shown(notebook.path)}{where}: the cell raised {error.ename}: {message[:300]}; traceback: {shown(target)}",
@@ -157,6 +158,7 @@ def _state(job: Job) -> dict[str, Any]:
 def main() -> None:
     """Run the job given as the only argument."""
     end_with_parent()
+    sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema would compile its grammar, a second for a check nobody asks for
     outcome = execute(Job.from_json(sys.argv[1]))
     print(json.dumps(asdict(outcome)), flush=True)
     sys.exit(0 if outcome.status == "complete" else 1)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
+from jupyter_core.paths import jupyter_runtime_dir
+from traitlets import default
 
 
 class Kernel(AsyncKernelManager):
     """Starts the interpreter that runs this very code. A kernel ends when the process that started it does."""
 
     transport = "ipc"
+
+    @default("ip")
+    def _in_the_runtime_folder(self) -> str:
+        """Where the sockets are; by default they would be in the working directory, and two kernels there share them."""
+        return str(Path(jupyter_runtime_dir()) / "kernel")
 
     @property
     def kernel_spec(self) -> KernelSpec:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 
 from hierlab.lab.job import Job, Outcome
 
@@ -24,6 +25,7 @@ class LocalRun:
     def __init__(self, job: Job):
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (read when the process has ended)
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 (read when the process has ended)
+        self._started = time.monotonic()
         command = [sys.executable, "-m", "hierlab.lab.execute", job.to_json()]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._errors, start_new_session=True
@@ -38,7 +40,7 @@ class LocalRun:
         try:
             return Outcome(**json.loads(lines[-1]))
         except (IndexError, ValueError, TypeError):
-            return Outcome("failed", self._without_outcome())
+            return Outcome("failed", self._without_outcome(), seconds=round(time.monotonic() - self._started, 1))
 
     def _without_outcome(self) -> str:
         if self._process.returncode < 0:

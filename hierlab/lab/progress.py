@@ -53,7 +53,7 @@ class Progress:
         for line in complete.splitlines():
             try:
                 self._take(json.loads(line))
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue  # a line torn by a full disk
         return self
 

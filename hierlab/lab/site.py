@@ -19,7 +19,8 @@ def build_site(target: Path | None = None) -> Path:
         Refused: if MkDocs is not installed, or finds anything wrong; its own words are printed before.
     """
     folder = target or root() / "site"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    # Without --quiet, which also keeps warnings from being counted.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=root(), capture_output=True, text=True, check=False)
     if "No module named mkdocs" in done.stderr:
         raise Refused("the site needs MkDocs: pip install 'hierlab[docs]'")
