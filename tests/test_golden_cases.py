@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden_cases import Case, cases, files, largest_error
+from golden_cases import Case, cases, files, largest_error, tolerance
 from golden_runners import LATER, RUNNERS, join, runner
 
 ALL = [case for file in files() for case in cases(file)]
-TOLERANCE = {
-    "_baselines-credit": 1e-9,
-    "gigpo": 1e-6,  # its returns went through single precision
-    "hiper": 1e-8,  # its token mean adds 1e-8 to the number of tokens, which verl has since dropped
-}
 
 
 def test_there_are_cases():
@@ -23,7 +18,7 @@ def test_there_are_cases():
 def test_reproduces_the_reference(case: Case):
     pairs = runner(case)(case)
     assert pairs
-    assert largest_error(pairs) <= TOLERANCE[case.file], {name: largest_error({name: pair}) for name, pair in pairs.items()}
+    assert largest_error(pairs) <= tolerance(case), {name: largest_error({name: pair}) for name, pair in pairs.items()}
 
 
 def test_every_case_has_a_runner_or_is_known_to_come_later():
