@@ -48,7 +48,7 @@ def test_a_complete_run_has_ledger_figures_and_executed_notebook(endings):
     assert record["command"] == "hierlab run gigpo --scale reduced"
     assert {f["name"] for f in record["figures"]} == {"stepper", "curves"} == {p.stem for p in (folder / "figures").glob("*.json")}
     assert {"processor", "cores", "memory_gb"} <= set(record["hardware"])
-    assert "hierlab.credit.gigpo" in record["code"]
+    assert set(record["code"]) == {"lab", "hierlab.seeds"}
     assert "gigpo reduced: 1 supported, 1 refuted, 6 not tested" in said["out"]
     notebook = json.loads((folder / "notebook.ipynb").read_text())
     assert any("injected-parameters" in c["metadata"].get("tags", []) for c in notebook["cells"])
