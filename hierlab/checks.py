@@ -111,3 +111,28 @@ def as_mask(name: str, mask: Tensor, shape: torch.Size) -> Tensor:
     if not (truth == mask).all():
         raise ValueError(f"{name} must hold only 0 and 1 (or be bool), got {float(mask[truth != mask][0]):g}")
     return truth
+
+
+def as_truth(name: str, column: Any, like: Tensor) -> Tensor:
+    """A column of truth values as bool, on the device of `like`.
+
+    Args:
+        name: what the caller knows it by.
+        column: [N] bool, or numbers that are all 0 or 1; a tensor or a sequence.
+        like: a tensor with N rows.
+
+    Raises:
+        ValueError: if it has another length, or a value other than 0 and 1.
+    """
+    return as_mask(name, torch.as_tensor(column, device=like.device), like.shape[:1])
+
+
+def check_needed(needed: bool, switch: str, **columns: object) -> None:
+    """Refuse a switch without the columns it needs.
+
+    Raises:
+        ValueError: naming the switch and the columns that are None.
+    """
+    missing = [name for name, column in columns.items() if column is None]
+    if needed and missing:
+        raise ValueError(f"{switch} needs the column {' and '.join(missing)}")

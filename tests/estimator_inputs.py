@@ -29,7 +29,8 @@ def agent_batch(
     rows = [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
     n = len(rows)
     mask = torch.arange(tokens) < 1 + below(tokens, n, 1)
-    return {
+    field = torch.arange(tokens) * 3 // tokens  # the switch, the subgoal and the action of a plan-execute response
+    batch = {
         "rewards": normal(n),
         "task": [task for task, _, _ in rows],
         "trajectory": [trajectory for _, trajectory, _ in rows],
@@ -40,6 +41,28 @@ def agent_batch(
         "response_length": mask.sum(1),
         "values": normal(n, tokens),
     }
+    plan = {
+        "switch": below(2, n).bool(),
+        "value_low": normal(n),
+        "value_high": normal(n),
+        "value_switch": normal(n),
+        "value_kept": normal(n),
+        "switch_probability": normal(n).sigmoid(),
+        "switch_mask": mask & (field == 0),
+        "subgoal_mask": mask & (field == 1),
+        "action_mask": mask & (field == 2),
+        "done": last_turn(batch) & below(2, n).bool(),
+    }
+    segments = {
+        "old_logp": -normal(n, tokens).abs() / 4,
+        "segment_start": mask & below(2, n, tokens).bool(),
+        "segment_value": normal(n, tokens),
+        "node": list(range(n)),
+        "parent": [None] * n,
+        "planning_mask": mask & below(2, n, tokens).bool(),
+        "success": below(2, n).bool(),
+    }
+    return batch | plan | segments
 
 
 def last_turn(columns: Columns) -> Tensor:

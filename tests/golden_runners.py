@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import golden_agents
 import golden_credit
 import golden_surrogate
 from golden_cases import Case, Runner
@@ -26,9 +27,9 @@ def join(*tables: Table) -> Table:
     return together
 
 
-RUNNERS = join(golden_credit.RUNNERS, golden_surrogate.RUNNERS)
+RUNNERS = join(golden_agents.RUNNERS, golden_credit.RUNNERS, golden_surrogate.RUNNERS)
 
-LATER = {("hiper", "compute_hae_advantage"), ("hiper", "make_hae_masks_and_switch + compute_value_mask")}
+LATER: set[tuple[str, str]] = set()
 """Reference functions whose method is not in the library yet."""
 
 

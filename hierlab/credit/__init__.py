@@ -16,24 +16,40 @@ from hierlab.credit.dr_grpo import dr_grpo
 from hierlab.credit.gae import gae, lambda_returns, turn_gae
 from hierlab.credit.gigpo import gigpo
 from hierlab.credit.grpo import grpo
+from hierlab.credit.hae import HAE, boundaries, hae
+from hierlab.credit.hgpo import context_groups, hgpo
+from hierlab.credit.hiper import decision_masks, hiper, shaped_rewards
+from hierlab.credit.plan_execute import parse_plans, read_values, token_pieces, value_masks
 from hierlab.credit.reinforce_plus_plus import reinforce_plus_plus, reinforce_plus_plus_baseline
 from hierlab.credit.rloo import rloo
 
 __all__ = [
     "ESTIMATORS",
+    "HAE",
     "anchor_groups",
+    "boundaries",
+    "context_groups",
+    "decision_masks",
     "dr_grpo",
     "gae",
     "gigpo",
     "grpo",
+    "hae",
+    "hgpo",
+    "hiper",
     "lambda_returns",
     "live_groups",
     "overlong_penalty",
+    "parse_plans",
+    "read_values",
     "register",
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",
     "rloo",
+    "shaped_rewards",
+    "token_pieces",
     "turn_gae",
+    "value_masks",
 ]
 
 Estimator = Callable[..., Tensor]
@@ -55,5 +71,5 @@ def register(*estimators: Estimator) -> dict[str, Estimator]:
     return table
 
 
-ESTIMATORS = register(grpo, dr_grpo, rloo, reinforce_plus_plus, reinforce_plus_plus_baseline, gae, turn_gae, gigpo)
+ESTIMATORS = register(grpo, dr_grpo, rloo, reinforce_plus_plus, reinforce_plus_plus_baseline, gae, turn_gae, gigpo, hgpo, hiper)
 """Every advantage estimator by name."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hierlab.credit import ESTIMATORS, dr_grpo, gigpo, grpo, register, reinforce_plus_plus_baseline, rloo
 from hierlab.trace import Tape
 
-TOKEN_LEVEL = {"gae", "reinforce_plus_plus"}
+TOKEN_LEVEL = {"gae", "reinforce_plus_plus", "hiper"}
 GROUP_RELATIVE = (grpo, dr_grpo, rloo, reinforce_plus_plus_baseline)
 
 every = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
@@ -182,7 +182,7 @@ def test_rewards_that_are_no_floating_point_column_are_refused(estimator):
             call(estimator, columns | {"rewards": wrong, "token_rewards": wrong})
 
 
-@pytest.mark.parametrize("name", ["gigpo", "gae", "turn_gae", "reinforce_plus_plus"])
+@pytest.mark.parametrize("name", ["gigpo", "gae", "turn_gae", "reinforce_plus_plus", "hgpo", "hiper"])
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan"), "high", None])
 def test_gamma_outside_the_unit_interval_is_refused(name, gamma):
     with pytest.raises(ValueError, match=r"gamma must be a number in \[0, 1\]"):
@@ -203,6 +203,10 @@ def test_gamma_outside_the_unit_interval_is_refused(name, gamma):
         ("gigpo", "episode_statistics"),
         ("gigpo", "singleton"),
         ("gae", "gaps"),
+        ("hgpo", "weights"),
+        ("hgpo", "absent"),
+        ("hiper", "switch_advantage"),
+        ("hiper", "plan_tokens"),
     ],
 )
 def test_an_unknown_switch_is_refused_with_those_accepted(name, switch):

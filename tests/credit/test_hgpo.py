@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+import torch
+from estimator_inputs import agent_batch, call, select
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hierlab.credit import context_groups, gigpo, hgpo
+from hierlab.trace import Tape
+
+
+def episodes(rewards: list[float], trajectory: str, state: str) -> dict:
+    turn = [trajectory[:i].count(name) for i, name in enumerate(trajectory)]
+    return {
+        "rewards": torch.tensor(rewards, dtype=torch.float64),
+        "task": ["task"] * len(rewards),
+        "trajectory": list(trajectory),
+        "turn": torch.tensor(turn),
+        "state": list(state),
+    }
+
+
+# In the hall (h) the key is in the left (l) or the right (r) room; b and d stand in the hall with one memory, c with another.
+HALL = episodes([0, 8, 0, 0, 0, 4], "aabbcc", "lhlhrh")
+
+
+def plain_hgpo(columns: dict, *, history, alpha, gamma, scale, weights, absent, unbiased) -> list[float]:
+    """The definition, turn by turn."""
+    keys = list(zip(columns["task"], columns["trajectory"], strict=True))
+    rows = defaultdict(dict)
+    for row, (key, turn) in enumerate(zip(keys, columns["turn"].tolist(), strict=True)):
+        rows[key][turn] = row
+    rewards, state = columns["rewards"].tolist(), columns["state"]
+    paths = {key: [turns[t] for t in sorted(turns)] for key, turns in rows.items()}
+    returns, levels = {}, defaultdict(dict)
+    groups = defaultdict(list)
+    for key, path in paths.items():
+        following = 0.0
+        for row in reversed(path):
+            following = returns[row] = rewards[row] + gamma * following
+        for place, row in enumerate(path):
+            for k in range(min(history, place) + 1):
+                groups[k, key[0], tuple(state[r] for r in path[place - k : place + 1])].append(row)
+    for (k, *_), members in groups.items():
+        if len(members) == 1:
+            continue
+        mean = sum(returns[row] for row in members) / len(members)
+        variance = sum((returns[row] - mean) ** 2 for row in members) / (len(members) - unbiased)
+        for row in members:
+            a = returns[row] - mean
+            levels[row][k] = a / (variance**0.5 + 1e-6) if scale == "std" else a
+    first = 2 if weights == "code" else 1
+    result = []
+    for row in range(len(rewards)):
+        weight = {k: (k + first) ** alpha for k in range(history + 1)}
+        used = {k: a for k, a in levels[row].items() if abs(a) > 1e-12}
+        total = sum(weight[k] for k in used) + 1e-6 if absent == "drop" else sum(weight.values())
+        result.append(sum(weight[k] * a for k, a in used.items()) / total)
+    return result
+
+
+# degenerate sizes
+
+
+def test_one_row_has_nothing_to_compare():
+    one = episodes([10], "a", "h")
+    assert hgpo(**one).tolist() == [0]
+    assert hgpo(**one, episode_level=True).tolist() == [0]
+    assert hgpo(**one, episode_level=True, singleton="raw", scale="none", eps=0.0).tolist() == [10]
+
+
+def test_equal_returns_teach_exactly_nothing():
+    same = HALL | {"rewards": torch.full((6,), 0.1, dtype=torch.float64)}
+    assert (hgpo(**same, gamma=0.0) == 0).all()
+    assert (hgpo(**same, gamma=0.0, absent="zero") == 0).all()
+    assert (hgpo(**same, gamma=0.0, eps=0.0) == 0).all()
+
+
+def test_without_history_and_repeated_states_there_is_nothing():
+    columns = HALL | {"state": list("uvwxyz")}
+    assert (hgpo(**columns) == 0).all()
+
+
+# closed form
+
+
+def test_groups_are_nested_and_split_by_memory():
+    columns = {name: HALL[name] for name in ("task", "trajectory", "turn", "state")}
+    groups = context_groups(**columns, history=2)
+    by_level = [{tuple((column == number).nonzero().flatten().tolist()) for number in column.unique()} for column in groups.unbind(1)]
+    assert by_level[0] == {(0, 2), (1, 3, 5), (4,)}
+    assert by_level[1] == {(0,), (1, 3), (2,), (4,), (5,)}
+    assert by_level[2] == {(row,) for row in range(6)}  # nobody has made three turns
+
+
+def test_by_hand():
+    # gamma 1/2; in the hall the returns are 8, 0, 4; with the memory "left" only 8 and 0
+    switches = {"gamma": 0.5, "scale": "none", "history": 1, "eps": 0.0}
+    shallow, deep = torch.tensor([4, -4, 0.0]), torch.tensor([4, -4, 0.0])
+    code = hgpo(**HALL, **switches)[[1, 3, 5]]
+    assert code.tolist() == pytest.approx(((2 * shallow + 3 * deep) / 5).tolist())
+    paper = hgpo(**HALL, **switches, weights="paper", absent="zero")
+    assert paper[[1, 3, 5]].tolist() == pytest.approx(((shallow + 2 * deep) / 3).tolist())
+    assert paper[[0, 2, 4]].tolist() == pytest.approx([2 / 3, -2 / 3, 0])  # returns 4 and 0, seen at one of two levels
+    assert hgpo(**HALL, **switches)[[0, 2, 4]].tolist() == pytest.approx([2, -2, 0])  # that level takes the full weight
+
+
+def test_a_return_that_is_the_mean_hands_its_weight_to_the_other_levels():
+    # the middle return of three is the shallow mean: the code drops that level, the paper's sum keeps it as a 0
+    columns = episodes([0, 8, 0, 4, 0, 0, 0, 0], "aabbccdd", "lhlhrhlx")
+    switches = {"gamma": 0.0, "scale": "none", "history": 1, "eps": 0.0}
+    assert hgpo(**columns, **switches)[3].item() == pytest.approx(-2)
+    assert hgpo(**columns, **switches, absent="zero")[3].item() == pytest.approx(-2 * 3 / 5)
+
+
+def test_the_episode_is_a_level_of_weight_one():
+    switches = {"gamma": 0.5, "scale": "none", "history": 0, "eps": 0.0}
+    episode = gigpo(**HALL, step_weight=0.0)
+    plain, both = hgpo(**HALL, **switches), hgpo(**HALL, **switches, episode_level=True)
+    assert both[1].item() == pytest.approx((1 * episode[1] + 2 * plain[1]).item() / 3)
+    assert both[4].item() == pytest.approx(episode[4].item())  # met once, so the episode is all there is
+    paper = hgpo(**HALL, **switches, episode_level=True, weights="paper", absent="zero")
+    assert paper[1].item() == pytest.approx((episode[1] + plain[1]).item() / 2)
+
+
+def test_alpha_shifts_the_weight_to_the_deep_levels():
+    switches = {"gamma": 0.5, "scale": "none", "history": 1, "weights": "paper", "absent": "zero"}
+    columns = HALL | {"rewards": torch.tensor([0.0, 8, 0, 0, 0, 7], dtype=torch.float64)}
+    shallow = hgpo(**columns, **switches | {"history": 0})
+    for alpha, share in ((0.0, 1 / 2), (1.0, 2 / 3), (2.0, 4 / 5)):
+        assert hgpo(**columns, **switches, alpha=alpha)[1].item() == pytest.approx((1 - share) * shallow[1].item() + share * 4)
+
+
+@given(seed=st.integers(0, 2**31), scale=st.sampled_from(["none", "std"]))
+def test_without_memory_it_is_gigpos_step_advantage(seed, scale):
+    columns = agent_batch(seed)
+    step = call(gigpo, columns, scale=scale, episode_weight=0.0)
+    torch.testing.assert_close(call(hgpo, columns, history=0, scale=scale, unbiased=True, absent="zero"), step)
+
+
+def test_what_is_shown():
+    with Tape() as tape:
+        hgpo(**HALL, history=1, gamma=0.5, scale="none")
+    assert tape["context group"].tolist() == [[0, 0], [1, 1], [0, 2], [1, 1], [2, 3], [1, 4]]
+    assert tape["context group size"].tolist() == [[2, 1], [3, 2], [2, 1], [3, 2], [1, 1], [3, 1]]
+    assert tape["return to go"].tolist() == [4, 8, 0, 0, 2, 4]
+    assert tape["level weight"][1].tolist() == pytest.approx([2 / 5, 3 / 5])
+    assert tape["level weight"][4].tolist() == [0, 0]
+
+
+# loop against vectorised
+
+
+@pytest.mark.parametrize("absent", ["drop", "zero"])
+@pytest.mark.parametrize("weights", ["code", "paper"])
+@given(
+    seed=st.integers(0, 2**31),
+    history=st.integers(0, 4),
+    alpha=st.floats(-1, 3),
+    gamma=st.floats(0, 1),
+    scale=st.sampled_from(["none", "std"]),
+    unbiased=st.booleans(),
+)
+def test_equals_the_plain_version(absent, weights, seed, **switches):
+    columns = agent_batch(seed, tasks=2, group=5, turns=6, states=2)
+    expected = plain_hgpo(columns, **switches, weights=weights, absent=absent)
+    assert call(hgpo, columns, **switches, weights=weights, absent=absent).tolist() == pytest.approx(expected, rel=1e-7, abs=1e-8)
+
+
+@given(seed=st.integers(0, 2**31), random=st.randoms())
+def test_groups_do_not_depend_on_the_order_of_rows(seed, random):
+    columns = agent_batch(seed, states=2)
+    order = list(range(len(columns["task"])))
+    random.shuffle(order)
+    names = ("task", "trajectory", "turn", "state")
+
+    def same(columns):
+        return context_groups(**{name: columns[name] for name in names}, history=3).unbind(1)
+
+    for level, shuffled in zip(same(columns), same(select(columns, order)), strict=True):
+        moved = level[order]
+        assert torch.equal(moved[:, None] == moved, shuffled[:, None] == shuffled)
+
+
+# wrong usage
+
+
+@pytest.mark.parametrize("history", [-1, 1.5, True, None])
+def test_history_is_a_number_of_turns(history):
+    with pytest.raises(ValueError, match="history must be a number of turns, 0 or more, got"):
+        hgpo(**HALL, history=history)
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf"), "deep"])
+def test_alpha_is_a_number(alpha):
+    with pytest.raises(ValueError, match="alpha must be a number"):
+        hgpo(**HALL, alpha=alpha)
+
+
+@pytest.mark.parametrize("switch", ["weights", "absent", "scale", "episode_statistics", "singleton"])
+def test_unknown_switches_are_refused(switch):
+    with pytest.raises(ValueError, match=rf"{switch} must be one of .*, got 'sideways'"):
+        hgpo(**HALL, episode_level=True, **{switch: "sideways"})
+
+
+def test_a_turn_that_occurs_twice_is_refused():
+    with pytest.raises(ValueError, match="rows 0 and 1 are both turn 0"):
+        hgpo(**HALL | {"turn": torch.tensor([0, 0, 0, 1, 0, 1])})
