@@ -40,7 +40,7 @@ METRICS: dict[str, Metric] = {
     "batch_cosine": Metric("cosine, one group", "of one group's gradient with the exact policy gradient, mean over groups", "more"),
     "gradient_noise": Metric("gradient noise", "variance of one group's gradient, in squared lengths of the expected gradient", "less"),
 }
-SHOWN = ("flat_length", "flat_share", "mean_cosine", "gradient_noise")
+SHOWN = ("flat_length", "flat_share", "mean_cosine")
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class LowVariance:
                     line={"color": COLOURS[number % len(COLOURS)], "width": 2},
                 )
                 figure.add_trace(line, row=row, col=1)
-        figure.update_xaxes(title_text="probability of success of the policy", row=len(metrics), col=1)
-        legend = {"orientation": "h", "y": -0.22 / len(metrics), "yanchor": "top", "x": 0}
+        figure.update_xaxes(title={"text": "probability of success of the policy", "font": {"size": 13}}, row=len(metrics), col=1)
+        legend = {"orientation": "h", "y": -0.3 / len(metrics), "yanchor": "top", "x": 0}
         figure.update_layout(legend=legend, margin={"l": 44, "r": 12, "t": 36, "b": 44})
         figure.update_annotations(font={"size": 13, "color": NEUTRAL}, x=0, xanchor="left", xref="paper")
         return house_style(figure, height=210 * len(metrics) + 90)

@@ -2,6 +2,9 @@
 
 Here an estimate of an advantage can be held against the advantage itself. The unit of comparison is the *choice*: this task, this
 state with this memory, this turn, this action. Of every choice the world knows how good it is and how often the policy makes it.
+
+    house_testbed(), house_testbed(success=0.5)
+    Testbed("after 20 updates by GRPO", world, train_tabular(world, grpo, rate=1.2, iterations=20).logits)
 """
 
 from __future__ import annotations

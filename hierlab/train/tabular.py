@@ -151,6 +151,31 @@ class TabularRun:
             total.append(total[-1] + turns)
         return tuple(total)
 
+    def values(self) -> dict[str, float | list[float]]:
+        """The run as numbers and curves, as `Bench.compare` wants them.
+
+        Curves of I + 1 entries (`success`, `turns` spent before, `updates`) or I entries (the others), `anchor_sizes_end` (shares of
+        anchor groups with 1, 2, ... members over the last 10 iterations), and the numbers `auc`, `final_success`,
+        `mean_singletons`, `max_singletons`, `estimator_seconds` and `rollout_seconds` (totals).
+        """
+        last = [sum(column) for column in zip(*self.anchor_sizes[-10:], strict=True)]
+        return {
+            "updates": list(range(len(self.success))),
+            "turns": list(self.cumulative_turns),
+            "success": list(self.success),
+            "entropy": list(self.entropy),
+            "gradient_norm": list(self.gradient_norm),
+            "update_norm": list(self.update_norm),
+            "singletons": list(self.singletons),
+            "anchor_sizes_end": [count / sum(last) for count in last],
+            "auc": self.auc,
+            "final_success": self.success[-1],
+            "mean_singletons": sum(self.singletons) / len(self.singletons),
+            "max_singletons": max(self.singletons),
+            "estimator_seconds": sum(self.estimator_seconds),
+            "rollout_seconds": sum(self.rollout_seconds),
+        }
+
 
 def train_tabular(
     world: FiniteWorld,

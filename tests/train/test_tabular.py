@@ -178,6 +178,16 @@ def test_curves_are_consistent():
     assert len(run.estimator_seconds) == len(run.rollout_seconds) == 5
 
 
+def test_a_run_is_plain_numbers_for_the_bench():
+    run = train_tabular(WORLD, gigpo, rate=0.6, iterations=5)
+    values = run.values()
+    assert len(values["success"]) == len(values["turns"]) == len(values["updates"]) == 6
+    assert sum(values["anchor_sizes_end"]) == pytest.approx(1)
+    assert values["auc"] == run.auc
+    assert values["max_singletons"] == max(run.singletons)
+    assert all(math.isfinite(x) for value in values.values() for x in (value if isinstance(value, list) else [value]))
+
+
 def test_anchor_sizes_count_groups():
     run = train_tabular(SMALL, gigpo, rate=0.0, iterations=1, tasks=3, group_size=2, seed=2)
     rollouts = collect(SMALL, uniform_logits(SMALL), groups=3, group_size=2, generator=generator("tabular", 2, 0))
