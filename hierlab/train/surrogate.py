@@ -8,16 +8,13 @@ $$\ell=\max\big(-A\rho,\;-A\,\mathrm{clip}(\rho,\,1-\epsilon_{low},\,1+\epsilon_
 
 Five switches make the published variants out of it, orthogonal to the estimator:
 
-====================  =====================================================  ===========================================
-method                switches of `policy_loss`                              source
-====================  =====================================================  ===========================================
-PPO, GRPO in verl     the defaults                                           arXiv 1707.06347, 2402.03300
-dual clip             `dual_clip=3.0` (default; None for none)               arXiv 1912.09729
-DAPO                  `clip_high=0.28, dual_clip=10.0`                       arXiv 2503.14476
-Dr. GRPO              `aggregation="seq-mean-token-sum-norm"`                arXiv 2503.20783
-GSPO                  `ratio="sequence", clip_low=3e-4, clip_high=4e-4,`     arXiv 2507.18071
-                      `dual_clip=None, aggregation="seq-mean-token-mean"`
-====================  =====================================================  ===========================================
+| method | switches of `policy_loss` | source |
+| --- | --- | --- |
+| PPO, GRPO in verl | the defaults | arXiv 1707.06347, 2402.03300 |
+| dual clip | `dual_clip=3.0` (default; None for none) | arXiv 1912.09729 |
+| DAPO | `clip_high=0.28, dual_clip=10.0` | arXiv 2503.14476 |
+| Dr. GRPO | `aggregation="seq-mean-token-sum-norm"` | arXiv 2503.20783 |
+| GSPO | `ratio="sequence", clip_low=3e-4, clip_high=4e-4, dual_clip=None, aggregation="seq-mean-token-mean"` | arXiv 2507.18071 |
 
 Shapes: N rows, T response positions. What stands at masked positions, NaN and infinity included, changes neither a loss nor a
 gradient. Advantages, old log-probabilities, old values and returns are constants: no gradient flows into them.
@@ -190,15 +187,13 @@ def kl(logp: Tensor, ref_logp: Tensor, mask: Tensor | None = None, *, estimator:
 def aggregate(token_loss: Tensor, mask: Tensor, *, aggregation: Aggregation = "token-mean", loss_length: int | None = None) -> Tensor:
     r"""One number out of token losses $\ell_{i,t}$, masked by $m_{i,t}$. Where nothing is masked in, 0.
 
-    ==========================  ============================================  ==================================
-    aggregation                 formula                                       used by
-    ==========================  ============================================  ==================================
-    "token-mean"                $\sum \ell m / \sum m$                        DAPO, verl's default
-    "seq-mean-token-mean"       mean over rows of $\sum_t \ell m/\sum_t m$    GRPO, GSPO
-    "seq-mean-token-sum"        mean over rows of $\sum_t \ell m$             PPO-like
-    "seq-mean-token-sum-norm"   $\sum \ell m / L$                             Dr. GRPO in verl
-    "row-mean-token-sum-norm"   $\sum \ell m / (N L)$                         Dr. GRPO in TRL
-    ==========================  ============================================  ==================================
+    | aggregation | formula | used by |
+    | --- | --- | --- |
+    | "token-mean" | $\sum \ell m / \sum m$ | DAPO, verl's default |
+    | "seq-mean-token-mean" | mean over rows of $\sum_t \ell m/\sum_t m$ | GRPO, GSPO |
+    | "seq-mean-token-sum" | mean over rows of $\sum_t \ell m$ | PPO-like |
+    | "seq-mean-token-sum-norm" | $\sum \ell m / L$ | Dr. GRPO in verl |
+    | "row-mean-token-sum-norm" | $\sum \ell m / (N L)$ | Dr. GRPO in TRL |
 
     Rows without any token are left out of the means over rows, but count in the N of the last line.
 
@@ -261,14 +256,11 @@ def _sequence_log_ratio(logp: Tensor, difference: Tensor, mask: Tensor) -> Tenso
 
 
 def _on_tokens(advantage: Tensor, mask: Tensor) -> Tensor:
-    """The advantage as [N, 1] or [N, T], without gradient, and 0 where nothing is trained (so that NaN there does no harm)."""
-    advantage = advantage.detach()
-    if advantage.shape == mask.shape:
-        return torch.where(mask, advantage, 0)
-    if advantage.shape == mask.shape[:1]:
-        return torch.where(mask.any(1), advantage, 0)[:, None]
-    n, t = mask.shape
-    raise ValueError(f"advantage must have shape ({n},) or ({n}, {t}), got {tuple(advantage.shape)}")
+    """The advantage without gradient, as it broadcasts over the tokens. [N] or [N, T] -> [N, 1] or [N, T]"""
+    if advantage.shape not in (mask.shape, mask.shape[:1]):
+        n, t = mask.shape
+        raise ValueError(f"advantage must have shape ({n},) or ({n}, {t}), got {tuple(advantage.shape)}")
+    return advantage.detach() if advantage.dim() == 2 else advantage.detach()[:, None]
 
 
 def _check_loss(total: Tensor, mask: Tensor, **parts: Tensor) -> None:
