@@ -54,6 +54,7 @@ def grpo(
     score, group, counted = outcome(rewards, task, trajectory, statistics)
     if recording():
         show("group mean", group_mean(score, group, counted), r"\overline{R}")
-        show("group deviation", group_std(score, group, counted, unbiased=unbiased), r"\sigma")
+        if scale == "std":
+            show("group deviation", group_std(score, group, counted, unbiased=unbiased), r"\sigma")
     advantage = group_relative(score, group, scale=scale, eps=eps, unbiased=unbiased, singleton=singleton, counted=counted)
     return show("advantage", advantage, r"A=R-\overline{R}" if scale == "none" else r"A=\frac{R-\overline{R}}{\sigma+\epsilon}")

@@ -81,6 +81,7 @@ def test_what_is_shown():
     assert tape["mean of the others"].tolist() == pytest.approx([3, 2.5, 0.5])
     with Tape() as tape:
         grpo(f64(0, 1, 5), ["a"] * 3, scale="none")
+    assert [step.name for step in tape.steps] == ["outcome", "group mean", "advantage"]
     assert tape["group mean"].tolist() == [2, 2, 2]
 
 
