@@ -30,7 +30,7 @@ LEVELS = (0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97)
 METRICS: dict[str, Metric] = {
     "flat_groups": Metric("flat groups", "share of groups in which all fail or all succeed; the same for every estimator", ""),
     "flat_length": Metric(
-        "flat against mixed groups", "root mean square length of a flat group's gradient, in lengths of a mixed one's", ""
+        "length: flat against mixed groups", "root mean square length of a flat group's gradient, in lengths of a mixed one's", ""
     ),
     "flat_share": Metric("flat groups' share of squared length", "of the sum of all groups' squared gradient lengths", ""),
     "flat_cosine": Metric(
