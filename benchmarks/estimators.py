@@ -25,7 +25,6 @@ from plain_gigpo import plain_gigpo
 from hierlab.credit import ESTIMATORS, gigpo
 from hierlab.lab.provenance import commit, hardware
 
-TOKEN_LEVEL = ("reinforce_plus_plus", "gae")
 TURNS, GROUP, ROOMS = 16, 8, 20
 
 
@@ -59,9 +58,15 @@ def milliseconds(call: Callable[[dict], object], make: Callable[[], dict], repea
     return statistics.median(cpu[1:]), min(wall[1:])
 
 
-def filled(estimator: Callable, columns: dict) -> object:
-    """The estimator on the columns its parameters name."""
-    return estimator(**{name: columns[name] for name in inspect.signature(estimator).parameters if name in columns})
+def runnable(columns: dict) -> dict[str, Callable[[dict], object]]:
+    """The registered estimators whose columns are all there, each as a function of the columns."""
+
+    def on(estimator: Callable) -> Callable[[dict], object]:
+        names = [name for name in inspect.signature(estimator).parameters if name in columns]
+        return lambda columns: estimator(**{name: columns[name] for name in names})
+
+    needed = {name: [p.name for p in inspect.signature(e).parameters.values() if p.default is p.empty] for name, e in ESTIMATORS.items()}
+    return {name: on(ESTIMATORS[name]) for name, required in needed.items() if columns.keys() >= set(required)}
 
 
 def plain(columns: dict) -> list[float]:
@@ -85,8 +90,7 @@ def by_row(rows: list[int], repeats: int) -> None:
     """Print the estimators of one number per row."""
     print(f"\nOne number per row: milliseconds, median CPU (shortest wall) time of {repeats}")
     print(f"{'rows':32s}" + "".join(f"{n:>18,d}" for n in rows))
-    calls: dict[str, Callable] = {"gigpo, dictionaries and loops": plain}
-    calls |= {name: lambda columns, e=e: filled(e, columns) for name, e in ESTIMATORS.items() if name not in TOKEN_LEVEL}
+    calls = {"gigpo, dictionaries and loops": plain} | runnable(batch(1))
     calls["gigpo, scale std"] = lambda columns: gigpo(
         **{k: columns[k] for k in ("rewards", "task", "trajectory", "turn", "state")}, scale="std"
     )
@@ -109,11 +113,8 @@ def by_token(shapes: list[tuple[int, int]], repeats: int) -> None:
         rewards, values = torch.randn(2, n, t, generator=generator)
         return {"token_rewards": rewards, "values": values, "response_mask": torch.arange(t) < lengths}
 
-    calls = {
-        "one pass: rewards + values": lambda c: c["token_rewards"] + c["values"],
-        "gae, loop over tokens": token_loop,
-        **{name: lambda c, e=ESTIMATORS[name]: filled(e, c) for name in TOKEN_LEVEL},
-    }
+    calls = {"one pass: rewards + values": lambda c: c["token_rewards"] + c["values"], "gae, loop over tokens": token_loop}
+    calls |= runnable(make(1, 2))
     for name, call in calls.items():
         cells = [milliseconds(call, lambda n=n, t=t: make(n, t), repeats) for n, t in shapes]
         print(f"{name:32s}" + "".join(f"{f'{median:.2f} ({fastest:.2f})':>18s}" for median, fastest in cells))
