@@ -1,8 +1,8 @@
 """Engines turn prompts into sampled responses with their log-probabilities.
 
 `TransformersEngine` samples from the very weights that are trained. Against a general-purpose generation loop it saves time in four
-ways: equal prompts (the rollouts of one group) are read once and their cache is copied; finished responses leave the batch; without
-padding no attention mask is built; and a token is chosen with one random number a row instead of one a row and vocabulary entry.
+ways: equal prompts (the rollouts of one group) are read once; finished responses leave the batch; a Llama is decoded by a step of
+our own (`hierlab.rollout.llama_decoder`); and a token is chosen with one random number a row instead of one a vocabulary entry.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from hierlab.rollout.decoding import read_prompts
 from hierlab.rollout.sampling import Samples, SamplingParams, choose, pad_left
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ class TransformersEngine:
         stop = torch.tensor([*self.end_ids, *params.stop_ids], dtype=torch.int64, device=device)
 
         with torch.inference_mode(), _evaluating(self.model):
-            decoder = _Decoder(self.model, prompt_ids, prompt_mask, params.max_new_tokens)
-            decoder.keep(place)
+            decoder = read_prompts(self.model, prompt_ids, prompt_mask, place)
             rows = torch.arange(len(prompts), device=device)  # which response each row of the decoder's batch writes
             alive = torch.ones(len(prompts), dtype=torch.bool, device=device)
             for t in range(params.max_new_tokens):
@@ -113,41 +113,6 @@ class TransformersEngine:
             raise FloatingPointError("the model's logits are not finite: it has diverged; lower the learning rate, or take a checkpoint")
         responses = (x[:, : t + 1].clone() for x in (response_ids, response_mask, logp))
         return Samples(*responses, prompt_ids[place], prompt_mask[place])
-
-
-class _Decoder:
-    """A batch of sequences that grow by one token at a time; `logits` [B, V] belong to the token that comes next."""
-
-    def __init__(self, model: nn.Module, ids: Tensor, mask: Tensor, room: int):
-        from transformers import DynamicCache  # costs seconds, and `hierlab.rollout` is also imported without an engine
-
-        self.model = model
-        self.length = ids.shape[1]
-        self.position = mask.sum(dim=1)  # position of the next token in its own sequence
-        # A dense model needs no mask: its cache holds exactly what each row may attend to.
-        self.mask = None if bool(mask.all()) else torch.cat([mask, mask.new_ones(len(mask), room)], dim=1)
-        self.cache = DynamicCache(config=model.config)
-        self._forward(ids, position_ids=(mask.long().cumsum(dim=1) - 1).clamp(min=0))
-
-    def advance(self, token: Tensor) -> None:
-        """Append one token to every sequence. [B]"""
-        self.length += 1
-        self._forward(token[:, None], position_ids=self.position[:, None])
-        self.position = self.position + 1
-
-    def keep(self, rows: Tensor) -> None:
-        """Make the batch consist of the given rows, in this order; a row may be repeated."""
-        self.cache.reorder_cache(rows)
-        self.logits, self.position = self.logits[rows], self.position[rows]
-        if self.mask is not None:
-            self.mask = self.mask[rows]
-
-    def _forward(self, ids: Tensor, position_ids: Tensor) -> None:
-        mask = None if self.mask is None else self.mask[:, : self.length]
-        output = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=position_ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1
-        )
-        self.logits = output.logits[:, -1]
 
 
 def end_ids(policy: LanguageModel) -> tuple[int, ...]:

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from hierlab.models import LoRA, TinySize, load
-from hierlab.rollout import SamplingParams, TransformersEngine, token_logp
+from hierlab.models import LanguageModel, LoRA, TinySize, load
+from hierlab.rollout import SamplingParams, TransformersEngine, decoding, token_logp
 from hierlab.rollout import engine as engine_module
+from hierlab.rollout.sampling import choose, pad_left
 
 WORDS = [f"w{i}" for i in range(40)]
 PROMPTS = [[1, 5, 6, 7], [1], [1, 5, 6, 7], [1, *range(4, 30)], [1, 9], [1, 5, 6, 7]]
@@ -28,8 +29,10 @@ def tiny():
     return policy()
 
 
-@pytest.fixture(scope="module")
-def engine(tiny):
+@pytest.fixture(params=["Llama's decoder", "general decoder"])
+def engine(tiny, request, monkeypatch):
+    if request.param == "general decoder":
+        monkeypatch.setattr(decoding, "as_llama", lambda model: None)
     return TransformersEngine(tiny)
 
 
@@ -41,8 +44,6 @@ def rescored(tiny, samples, temperature=1.0):
 
 def by_hand(model, prompt, params, uniform, stop):
     """Sample one response by full forward passes without cache or padding."""
-    from hierlab.rollout.sampling import choose
-
     ids, logp = list(prompt), []
     for t in range(params.max_new_tokens):
         with torch.no_grad():
@@ -157,6 +158,53 @@ def test_adapters_count():
     torch.testing.assert_close(rescored(adapted, samples), samples.logp, atol=1e-4, rtol=0)
     with adapted.model.disable_adapter():
         assert (rescored(adapted, samples) - samples.logp).abs().max() > 1e-2
+
+
+def other_architecture(name):
+    """A tiny model of another kind, with unequal numbers of query and key heads."""
+    import transformers
+
+    kind = {"Llama, grouped heads": "Llama", "Qwen2": "Qwen2", "Mistral, sliding window": "Mistral"}[name]
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    options = {"sliding_window": 4} if kind == "Mistral" else {}
+    config = getattr(transformers, f"{kind}Config")(vocab_size=45, max_position_embeddings=64, initializer_range=0.3, **sizes, **options)
+    torch.manual_seed(0)
+    return LanguageModel(getattr(transformers, f"{kind}ForCausalLM")(config).eval(), policy().tokenizer, name)
+
+
+@pytest.mark.parametrize("name", ["Llama, grouped heads", "Qwen2", "Mistral, sliding window"])
+def test_other_architectures(name):
+    other = other_architecture(name)
+    params = SamplingParams(12, stop_ids=tuple(range(4, 10)))
+    samples = TransformersEngine(other).generate(PROMPTS, params, generator(3))
+    uniform = torch.rand(len(PROMPTS), 12, generator=generator(3))
+    for row, prompt in enumerate(PROMPTS):
+        assert samples.responses()[row] == by_hand(other.model, prompt, params, uniform[row], {2, *params.stop_ids})[0]
+    torch.testing.assert_close(rescored(other, samples), samples.logp, atol=1e-4, rtol=0)
+
+
+def test_groups_of_every_size_shrinking_at_random(tiny):
+    """The decoder that shares prompts against the general one, row for row, while groups shrink and vanish."""
+    prompts, draw = [[1, 5, 6], [1, 7], [1, *range(4, 20)], [1]], generator(5)
+    with torch.inference_mode():
+        for sizes in ([1, 1, 1, 1], [4, 4, 4, 4], [9, 1, 1, 1], [1, 3, 0, 2], [2, 2, 2, 0], [5, 0, 0, 0]):
+            ids, mask = pad_left(prompts, 0)
+            place = torch.arange(4).repeat_interleave(torch.tensor(sizes))[torch.randperm(sum(sizes), generator=draw)]
+            fast = decoding.read_prompts(tiny.model, ids, mask, place)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(decoding, "as_llama", lambda model: None)
+                general = decoding.read_prompts(tiny.model, ids, mask, place)
+            assert type(fast) is not type(general)
+            for _ in range(40):  # past the first capacity
+                torch.testing.assert_close(fast.logits, general.logits, atol=1e-4, rtol=0)
+                if len(general.logits) > 1 and torch.rand((), generator=draw) < 0.2:
+                    kept = torch.rand(len(general.logits), generator=draw) < 0.8
+                    kept[0] = True
+                    fast.keep(kept.nonzero()[:, 0])
+                    general.keep(kept.nonzero()[:, 0])
+                token = torch.randint(4, 40, (len(general.logits),), generator=draw)
+                fast.advance(token)
+                general.advance(token)
 
 
 def test_half_precision():
