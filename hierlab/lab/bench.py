@@ -77,7 +77,7 @@ class Bench:
         """Title, idea, and the claims with the published figures."""
         info = self.info
         lines = [f"# {info.name}", f"*{info.title}* · [arXiv {info.arxiv}]({info.url}) · {info.month}", info.idea]
-        claims = display.markdown_table(["claim", "", "published"], [[c.id, c.statement, c.published] for c in info.claims])
+        claims = display.markdown_table(["claim", "statement", "published"], [[c.id, c.statement, c.published] for c in info.claims])
         return display.markdown("\n\n".join([*lines, claims, self._settings_line()]))
 
     def _settings_line(self) -> str:
@@ -106,6 +106,7 @@ class Bench:
         choose_by: str | None = None,
         lower: bool = False,
         shared_rate: float | None = None,
+        seeds: int | None = None,
         run: bool = False,
     ) -> Results:
         """Train every arm at every rate with every seed; finished units are kept and never run twice.
@@ -124,6 +125,7 @@ class Bench:
             choose_by: the metric that chooses.
             lower: whether less of it is better.
             shared_rate: the rate at which all arms are compared; the middle of the grid by default.
+            seeds: run the first so many of the bench's seeds only, for an experiment too costly for all of them.
             run: run now, though a reader is watching.
 
         Raises:
@@ -135,7 +137,8 @@ class Bench:
         check_train(train)
         grid: tuple[Rate, ...] = tuple(rates) or (None,)
         shape = {"choose_by": choose_by, "lower": lower, "shared_rate": grid[len(grid) // 2] if shared_rate is None else shared_rate}
-        units = self._units(experiment, arms, grid, train)
+        chosen = self.seeds[:seeds]
+        units = self._units(experiment, arms, grid, chosen, train)
         kept = {unit: record for unit in units if (record := finished(unit, self.folder))}
         if run or display.headless():
             self._run(experiment, [u for u in units if u not in kept], arms, train)
@@ -143,20 +146,20 @@ class Bench:
         elif len(kept) < len(units):
             return self._published_results(experiment, len(kept), len(units))
         measured = {(u.arm, u.rate, u.seed): (kept.get(u) or finished(u, self.folder))["values"] for u in units}
-        source = f"Run here: scale {self.scale}, {len(self.seeds)} seeds, settings {self.choice.hash}."
-        results = Results(experiment, tuple(arms), grid, self.seeds, units=measured, source=source, **shape)
+        source = f"Run here: scale {self.scale}, {len(chosen)} seeds, settings {self.choice.hash}."
+        results = Results(experiment, tuple(arms), grid, chosen, units=measured, source=source, **shape)
         self._experiments[experiment] = results
         self._record_metrics(results)
         return results
 
-    def _units(self, experiment: str, arms: Mapping[str, Any], grid: tuple[Rate, ...], train: Callable) -> list[Unit]:
+    def _units(self, experiment: str, arms: Mapping[str, Any], grid: tuple[Rate, ...], seeds: Sequence[int], train: Callable) -> list[Unit]:
         from hierlab.lab.digests import experiment_code
 
         code = experiment_code(read_notebook(self._file), experiment)
         common = {"lab": self.slug, "experiment": experiment, "settings": self.choice.record, "code": code, "train": describe_arm(train)}
         return [
             Unit(experiment, name, rate, seed, key_of(**common, arm=[name, describe_arm(arm)], rate=rate, seed=seed))
-            for seed in self.seeds
+            for seed in seeds
             for rate in grid
             for name, arm in arms.items()
         ]
@@ -305,7 +308,7 @@ class Bench:
             [c["id"], c["statement"], c["published"], c["measured"], f"**{c['verdict']}**", c["test"] or c["note"]]
             for c in self.claims.rows()
         ]
-        return display.markdown(display.markdown_table(["claim", "", "published", "measured", "verdict", "by"], rows))
+        return display.markdown(display.markdown_table(["claim", "statement", "published", "measured", "verdict", "by"], rows))
 
     def _write_ledger(self) -> None:
         from hierlab.lab.digests import lab_code

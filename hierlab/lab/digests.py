@@ -2,8 +2,9 @@
 
 A digest is taken of the syntax tree without docstrings, so comments, formatting and documentation may change; anything else
 that could change a number may not. `from hierlab.credit import gigpo` depends on the module that defines `gigpo`, not on its
-neighbours. Modules that only run, present, store or name results are left out (`NOT_FOLLOWED`). So is what turns measurements into
-intervals and verdicts: a published result holds its measurements, and `hierlab check` computes intervals and verdicts from them anew.
+neighbours. Modules of the bench that only run, present, store or name results are left out (`NOT_FOLLOWED`; a new module is in
+until it is listed there). So is what turns measurements into intervals and verdicts: a published result holds its measurements, and
+`hierlab check` computes intervals and verdicts from them anew.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from hierlab.files import digest
 from hierlab.lab.notebook import Cell, Notebook
 
 PACKAGE = Path(__file__).parents[1]
-NOT_FOLLOWED = ("hierlab.cli", "hierlab.files", "hierlab.lab", "hierlab.papers", "hierlab.trace")
+BENCH = (
+    "bench check claims digests display errors execute export figures formulas job kernel ledger local locks notebook open orphans "
+    "overview places progress provenance publish results run seal settings site stepper units verdicts"
+)
+NOT_FOLLOWED = {
+    *("hierlab", "hierlab.cli", "hierlab.files", "hierlab.lab", "hierlab.papers", "hierlab.trace"),
+    *(f"hierlab.lab.{name}" for name in BENCH.split()),
+}
 
 
 def lab_code(notebook: Notebook) -> dict[str, str]:
@@ -46,12 +54,20 @@ def imported_modules(tree: ast.AST, inside: str = "") -> set[str]:
         inside: the dotted name of the package it is in, for relative imports.
     """
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _run_time_nodes(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             found.update(home for alias in node.names for home in _homes(_source(node, inside), alias.name))
     return {name for name in found if _file(name)}
+
+
+def _run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those below `if TYPE_CHECKING:`, which never run."""
+    yield tree
+    if not (isinstance(tree, ast.If) and getattr(tree.test, "id", "") == "TYPE_CHECKING"):
+        for child in ast.iter_child_nodes(tree):
+            yield from _run_time_nodes(child)
 
 
 def _cells_digest(cells: Iterable[Cell]) -> str:
@@ -60,18 +76,12 @@ def _cells_digest(cells: Iterable[Cell]) -> str:
 
 def _modules_digest(cells: Iterable[Cell]) -> dict[str, str]:
     direct = {name for cell in cells for statement in cell.body for name in imported_modules(statement)}
-    reached, waiting = set(), {name for name in direct if _followed(name)}
+    reached, waiting = set(), direct - NOT_FOLLOWED
     while waiting:
         name = waiting.pop()
         reached.add(name)
-        waiting |= {n for n in _imports_of(name) if _followed(n)} - reached
+        waiting |= _imports_of(name) - NOT_FOLLOWED - reached
     return {name: _module_digest(name) for name in sorted(reached)}
-
-
-def _followed(name: str) -> bool:
-    if name.startswith("hierlab.lab.microscope"):
-        return True
-    return name not in NOT_FOLLOWED and not name.startswith(tuple(f"{n}." for n in NOT_FOLLOWED))
 
 
 def _homes(package: str, name: str) -> Iterator[str]:

@@ -41,12 +41,13 @@ def markdown(text: str) -> Any:
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown."""
+    """A table in Markdown, texts to the left and numbers to the right."""
 
     def line(cells: Sequence[Any]) -> str:
         return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
-    return "\n".join([line(columns), line(["---"] * len(columns)), *map(line, rows)])
+    numeric = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
+    return "\n".join([line(columns), line(["---:" if n else ":---" for n in numeric]), *map(line, rows)])
 
 
 def stop(message: str) -> None:
@@ -67,8 +68,13 @@ def show_controls_in_jupyter() -> None:
     """Let Jupyter show marimo's controls as text: it has no way to move them, so it says where the value stands."""
     if in_marimo() or "IPython" not in sys.modules or (shell := sys.modules["IPython"].get_ipython()) is None:
         return
-    formatter = shell.display_formatter.formatters["text/plain"]
-    formatter.for_type_by_name("marimo._plugins.ui._core.ui_element", "UIElement", _control_as_text)
+    for kind, show in (("text/plain", _control_as_text), ("text/html", _nothing), ("text/markdown", _nothing)):
+        formatter = shell.display_formatter.formatters[kind]
+        formatter.for_type_by_name("marimo._plugins.ui._core.ui_element", "UIElement", show)
+
+
+def _nothing(control: Any) -> None:
+    """marimo's own markup, which only marimo's page brings to life."""
 
 
 def _control_as_text(control: Any, printer: Any, cycle: bool) -> None:

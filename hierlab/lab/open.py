@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from hierlab.files import write_atomic
@@ -26,4 +27,5 @@ def server_command(slug: str, *, jupyter: bool = False, as_app: bool = False, po
     copy = runs_folder(slug) / "jupyter" / f"{slug}.ipynb"
     write_atomic(copy, exported(path).read_bytes())
     command = [sys.executable, "-m", "jupyterlab", str(copy), "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={copy.parent}"]
+    command += ["--allow-root"] if os.geteuid() == 0 else []  # in a container there is often nobody else
     return [*command, *([f"--ServerApp.port={port}"] if port else []), *([] if browser else ["--no-browser"])]

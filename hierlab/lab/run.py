@@ -37,21 +37,20 @@ def jobs_for(slugs: Sequence[str], scale: str, overrides: Mapping[str, str], *, 
     return jobs
 
 
-def run_jobs(jobs: Sequence[Job], *, at_once: int = 1, executor: Executor | None = None, quiet: bool = False) -> dict[str, Outcome]:
+def run_jobs(jobs: Sequence[Job], *, at_once: int = 1, executor: Executor | None = None) -> dict[str, Outcome]:
     """Run the jobs, at most `at_once` of them at a time. One that fails does not stop the others.
 
     Args:
         jobs: made by `jobs_for`.
         at_once: how many run side by side.
         executor: what runs them; processes of this machine by default.
-        quiet: no progress, for tests.
 
     Returns:
         How each ended, by slug. After Ctrl-C, those that had not ended are "interrupted".
     """
     executor = executor or Local()
     waiting, running, ended = list(jobs), {}, {}
-    with _display(jobs, quiet) as show:
+    with _display(jobs) as show:
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
@@ -77,11 +76,9 @@ def _just_ended(running: dict[str, tuple[Job, Running]]) -> list[tuple[Job, Outc
 
 
 @contextmanager
-def _display(jobs: Sequence[Job], quiet: bool) -> Any:
+def _display(jobs: Sequence[Job]) -> Any:
     """Bars in a terminal, lines in a file."""
-    if quiet:
-        yield _Quiet()
-    elif sys.stderr.isatty():
+    if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
@@ -91,14 +88,6 @@ def _display(jobs: Sequence[Job], quiet: bool) -> Any:
             yield _Bars(bars, jobs)
     else:
         yield _Lines()
-
-
-class _Quiet:
-    def refresh(self, running: Sequence[Job]) -> None:
-        pass
-
-    def ended(self, job: Job, outcome: Outcome) -> None:
-        pass
 
 
 class _Bars:

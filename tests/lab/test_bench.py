@@ -109,7 +109,7 @@ def test_figures_and_tables_are_checked(root_of):
         bench.figure("x", go.Figure(), **{**words, "alt": " "})
     with pytest.raises(ValueError, match="has 2 columns, but a row of 1"):
         bench.table("t", ["a", "b"], [["x"]])
-    assert str(bench.table("t", ["a"], [["x|y"]])) == "| a |\n| --- |\n| x\\|y |"
+    assert str(bench.table("t", ["a"], [["x|y"]])) == "| a |\n| :--- |\n| x\\|y |"
     assert bench.figure("x", go.Figure(), **words).layout.paper_bgcolor == "rgba(0,0,0,0)"
 
 

@@ -123,6 +123,7 @@ def test_modules_are_traced_through_packages_to_their_homes():
         ("import hierlab.credit", {"hierlab.credit"}),
         ("def f():\n    from hierlab import ops", {"hierlab.ops"}),
         ("import torch, json", set()),
+        ("if TYPE_CHECKING:\n    from hierlab.ops import Scale", set()),
     ):
         assert imported_modules(ast.parse(source)) == modules, source
     assert imported_modules(ast.parse("from .rollouts import estimate"), "hierlab.rollout") == {"hierlab.rollout.rollouts"}
@@ -132,6 +133,12 @@ def test_a_method_brings_what_it_stands_on_but_not_its_neighbours_nor_the_bench(
     code = lab_code(written(tmp_path, "from hierlab.credit import gigpo\nfrom hierlab.lab import Bench"))
     assert {"lab", "hierlab.credit.gigpo", "hierlab.ops"} <= set(code)
     assert not {"hierlab.credit.gae", "hierlab.trace", "hierlab.lab.bench", "hierlab.files"} & set(code)
+
+
+def test_modules_that_present_exist_and_those_that_measure_are_followed():
+    assert all(digests._file(name) for name in digests.NOT_FOLLOWED)
+    measured = imported_modules(ast.parse("from hierlab.lab.microscope import microscope")) - digests.NOT_FOLLOWED
+    assert measured == {"hierlab.lab.microscope"}
 
 
 def test_a_changed_module_is_named(tmp_path, monkeypatch):
