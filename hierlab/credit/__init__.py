@@ -22,15 +22,19 @@ from hierlab.credit.hiper import decision_masks, hiper, shaped_rewards
 from hierlab.credit.plan_execute import parse_plans, read_values, token_pieces, value_masks
 from hierlab.credit.reinforce_plus_plus import reinforce_plus_plus, reinforce_plus_plus_baseline
 from hierlab.credit.rloo import rloo
+from hierlab.credit.spo import best_of_gain, cutpoint_starts, equal_starts, probability_mask, spo, spo_tree
 
 __all__ = [
     "ESTIMATORS",
     "HAE",
     "anchor_groups",
+    "best_of_gain",
     "boundaries",
     "context_groups",
+    "cutpoint_starts",
     "decision_masks",
     "dr_grpo",
+    "equal_starts",
     "gae",
     "gigpo",
     "grpo",
@@ -41,12 +45,15 @@ __all__ = [
     "live_groups",
     "overlong_penalty",
     "parse_plans",
+    "probability_mask",
     "read_values",
     "register",
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",
     "rloo",
     "shaped_rewards",
+    "spo",
+    "spo_tree",
     "token_pieces",
     "turn_gae",
     "value_masks",
@@ -71,5 +78,18 @@ def register(*estimators: Estimator) -> dict[str, Estimator]:
     return table
 
 
-ESTIMATORS = register(grpo, dr_grpo, rloo, reinforce_plus_plus, reinforce_plus_plus_baseline, gae, turn_gae, gigpo, hgpo, hiper)
+ESTIMATORS = register(
+    grpo,
+    dr_grpo,
+    rloo,
+    reinforce_plus_plus,
+    reinforce_plus_plus_baseline,
+    gae,
+    turn_gae,
+    gigpo,
+    hgpo,
+    hiper,
+    spo,
+    spo_tree,
+)
 """Every advantage estimator by name."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hierlab.credit import ESTIMATORS, dr_grpo, gigpo, grpo, register, reinforce_plus_plus_baseline, rloo
 from hierlab.trace import Tape
 
-TOKEN_LEVEL = {"gae", "reinforce_plus_plus", "hiper"}
+TOKEN_LEVEL = {"gae", "reinforce_plus_plus", "hiper", "spo"}
 GROUP_RELATIVE = (grpo, dr_grpo, rloo, reinforce_plus_plus_baseline)
 
 every = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
@@ -207,6 +207,7 @@ def test_gamma_outside_the_unit_interval_is_refused(name, gamma):
         ("hgpo", "absent"),
         ("hiper", "switch_advantage"),
         ("hiper", "plan_tokens"),
+        ("spo_tree", "scale"),
     ],
 )
 def test_an_unknown_switch_is_refused_with_those_accepted(name, switch):
