@@ -41,9 +41,7 @@ def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         except Refused as error:
             _end(str(error), 2)
         except OSError as error:
-            from hierlab.lab.execute import in_one_line
-
-            _end(in_one_line(error), 1)
+            _end(f"{error.filename or 'input and output'}: {error.strerror or error}", 1)
         except KeyboardInterrupt:
             _end("interrupted", 130)
 

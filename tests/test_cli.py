@@ -104,6 +104,19 @@ def test_wrong_options_are_usage_errors(arguments):
     assert "Traceback" not in result.output
 
 
+def test_a_broken_register_is_one_line(root, monkeypatch):
+    from hierlab import papers
+
+    broken = root / "papers.toml"
+    broken.write_text("[[paper]]\nslug = 'x'\n")
+    monkeypatch.setattr(papers, "REGISTER", broken)
+    papers.papers.cache_clear()
+    try:
+        assert "papers.toml: paper 'x': field" in refused("list")
+    finally:
+        papers.papers.cache_clear()
+
+
 def test_list_shows_papers_with_and_without_labs():
     result = said("list")
     assert result.exit_code == 0

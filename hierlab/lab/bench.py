@@ -19,10 +19,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hierlab.lab import display, ledger
 from hierlab.lab.claims import Claims, Part
+from hierlab.lab.digests import differences, experiment_code, lab_code
 from hierlab.lab.errors import Refused
-from hierlab.lab.notebook import read_notebook
+from hierlab.lab.notebook import Notebook, read_notebook
 from hierlab.lab.places import cores, lab_file, run_folder
 from hierlab.lab.progress import watched
 from hierlab.lab.results import Rate, Results, Values, from_record, summary
@@ -64,6 +67,9 @@ class Bench:
         self.folder = run_folder(slug, self.scale, choice.hash)
         self.info = paper(slug)
         self._file = lab_file(slug)
+        # Headlessly, what runs is the lab as it is now, whatever becomes of its file meanwhile. A reader may go on editing it.
+        self._frozen = read_notebook(self._file) if display.headless() else None
+        self._code = lab_code(self._frozen) if self._frozen else {}
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self._metrics: dict[str, dict[str, Any]] = {}
         self._tables: dict[str, Any] = {}
@@ -152,10 +158,12 @@ class Bench:
         self._record_metrics(results)
         return results
 
-    def _units(self, experiment: str, arms: Mapping[str, Any], grid: tuple[Rate, ...], seeds: Sequence[int], train: Callable) -> list[Unit]:
-        from hierlab.lab.digests import experiment_code
+    @property
+    def _notebook(self) -> Notebook:
+        return self._frozen or read_notebook(self._file)
 
-        code = experiment_code(read_notebook(self._file), experiment)
+    def _units(self, experiment: str, arms: Mapping[str, Any], grid: tuple[Rate, ...], seeds: Sequence[int], train: Callable) -> list[Unit]:
+        code = experiment_code(self._notebook, experiment)
         common = {"lab": self.slug, "experiment": experiment, "settings": self.choice.record, "code": code, "train": describe_arm(train)}
         return [
             Unit(experiment, name, rate, seed, key_of(**common, arm=[name, describe_arm(arm)], rate=rate, seed=seed))
@@ -208,7 +216,9 @@ class Bench:
                 f"**Not run yet.** Nothing is published for these settings ({self.scale}, {self.choice.hash}).{begun} Press the button "
                 f"(in Jupyter: pass `run=True`), or type `{self._command()}`."
             )
-        return from_record(experiment, record, f"Published result of {self._published['finished'][:10]}; press the button to run it here.")
+        age = " by other code than the present" if differences(self._published["code"], lab_code(self._notebook)) else ""
+        source = f"Published result of {self._published['finished'][:10]}, made{age} on {self._published['hardware']['processor']}."
+        return from_record(experiment, record, f"{source} Press the button to run it here.")
 
     def _command(self) -> str:
         from hierlab.lab.provenance import command
@@ -288,7 +298,7 @@ class Bench:
             ValueError: if the paper has no such claim, the part is named twice, or the numbers are not paired and finite.
         """
         judgement = judge(measured, baseline, direction=direction, margin=margin, over=over)
-        numbers = [float(v) for v in measured], float(baseline) if isinstance(baseline, int | float) else [float(v) for v in baseline]
+        numbers = [float(v) for v in measured], float(baseline) if np.ndim(baseline) == 0 else [float(v) for v in baseline]
         added = self.claims.add(claim_id, Part(part, judgement, *numbers, direction, margin, over, note))
         return display.markdown(added)
 
@@ -311,7 +321,6 @@ class Bench:
         return display.markdown(display.markdown_table(["claim", "statement", "published", "measured", "verdict", "by"], rows))
 
     def _write_ledger(self) -> None:
-        from hierlab.lab.digests import lab_code
         from hierlab.lab.provenance import provenance
 
         record = {
@@ -334,7 +343,7 @@ class Bench:
             "workers": self.workers,
             "peak_memory_mb": round(peak_memory_mb() + (self._work["peak_unit_mb"] * self.workers if self.workers > 1 else 0), 1),
             **provenance(),
-            "code": lab_code(read_notebook(self._file)),
+            "code": self._code,
             "started": _iso(self._started),
             "finished": _iso(datetime.now(UTC)),
             "command": self._command(),

@@ -15,10 +15,9 @@ from hierlab.lab.digests import differences, lab_code
 from hierlab.lab.errors import Refused
 from hierlab.lab.export import PARAMETERS
 from hierlab.lab.notebook import Cell, Notebook, read_notebook
-from hierlab.lab.places import SCALES, figures_folder, lab_file, labs, result_file, root, shown
+from hierlab.lab.places import SCALES, figures_folder, lab_file, labs, register, result_file, root, shown
 from hierlab.lab.publish import check_figure
 from hierlab.lab.results import from_record, summary
-from hierlab.papers import papers
 
 SECTIONS = ("Step through", "Microscope", "Experiment", "Verdicts", "Take it home")
 CALLS = {"Step through": "stepper", "Experiment": "compare", "Verdicts": "verdicts"}
@@ -102,7 +101,7 @@ def _arithmetic(record: dict[str, Any]) -> Iterator[str]:
             for metric in best.numbers:
                 if not _same(list(best[metric]), record["metrics"].get(arm, {}).get(f"{name}: {metric}", {}).get("per_seed")):
                     yield f"metric {f'{name}: {metric}'!r} of {arm} does not follow from the experiment's units"
-    ids = [claim.id for paper in papers() if paper.slug == record["lab"] for claim in paper.claims]
+    ids = [claim.id for paper in register() if paper.slug == record["lab"] for claim in paper.claims]
     if ids != [claim["id"] for claim in record["claims"]]:
         yield f"claims are {', '.join(c['id'] for c in record['claims'])}; the register has {', '.join(ids)}"
     for claim in record["claims"]:
@@ -139,7 +138,7 @@ def _same(a: Any, b: Any) -> bool:
 
 def _register(notebook: Notebook) -> Iterator[tuple[int, str]]:
     slug, folder = notebook.path.stem, notebook.path.parent.name
-    paper = next((p for p in papers() if p.slug == slug), None)
+    paper = next((p for p in register() if p.slug == slug), None)
     if paper is None:
         yield 0, "its name is no paper's slug; `hierlab list` shows them"
     elif paper.family != folder:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hierlab.files import write_json
+from hierlab.lab import ledger
 from hierlab.lab.errors import Refused
 from hierlab.lab.export import exported
 from hierlab.lab.job import Job, Outcome
@@ -57,10 +58,18 @@ def _run(job: Job) -> Outcome:
     notebook = read_notebook(path)
     (job.folder / EVENTS).write_text("")
     write_json(job.folder / STATE, {**_state(job), "status": "running", "message": ""})
-    source = exported(path)
+    source, before = exported(path), _written(job.folder / ledger.NAME)
     with tempfile.TemporaryDirectory(prefix="hierlab-") as sockets:  # short: the path of a socket file is limited to 107 bytes
         os.environ.update(_environment(job, sockets))
-        return _papermill(job, source, notebook)
+        outcome = _papermill(job, source, notebook)
+    if outcome.status == "complete" and _written(job.folder / ledger.NAME) == before:
+        return Outcome("failed", f"{shown(path)} wrote no ledger: its last cells must call bench.verdicts()")
+    return outcome
+
+
+def _written(path: Path) -> int | None:
+    """When a file was written, to tell this run's ledger from an earlier one's."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _papermill(job: Job, source: Path, notebook: Notebook) -> Outcome:
@@ -97,6 +106,8 @@ def _papermill(job: Job, source: Path, notebook: Notebook) -> Outcome:
             kernel_name="python3",
             kernel_manager_class=Kernel,
             progress_bar=False,
+            start_timeout=180,  # seconds; the defaults give up on a busy machine
+            iopub_timeout=60,
             cwd=str(root()),
         )
     except PapermillExecutionError as error:
@@ -107,8 +118,6 @@ def _papermill(job: Job, source: Path, notebook: Notebook) -> Outcome:
             f"the kernel was killed by the system, probably for want of memory; finished units are kept: run again, with fewer --workers "
             f"or smaller settings; executed so far: {shown(target)}",
         )
-    if not (job.folder / "ledger.json").exists():
-        return Outcome("failed", f"{shown(notebook.path)} wrote no ledger: its last cells must call bench.verdicts()")
     return Outcome("complete")
 
 

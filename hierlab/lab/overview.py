@@ -8,9 +8,9 @@ from collections import Counter
 from hierlab.lab import ledger
 from hierlab.lab.errors import Refused, suggest
 from hierlab.lab.job import Job, Outcome
-from hierlab.lab.places import labs, shown
+from hierlab.lab.places import labs, register, shown
 from hierlab.lab.verdicts import INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED
-from hierlab.papers import FAMILIES, Paper, papers
+from hierlab.papers import FAMILIES, Paper
 
 COLOURS = {SUPPORTED: "green", REFUTED: "red", INCONCLUSIVE: "yellow", NOT_TESTED: "dim"}
 WORDS = {SUPPORTED: "supported", REFUTED: "refuted", INCONCLUSIVE: "inconclusive", NOT_TESTED: "not tested"}
@@ -30,13 +30,13 @@ def overview(family: str | None) -> None:
     known, table = labs(), Table(box=None, header_style="bold", pad_edge=False)
     for column in ("lab", "method", "family", "paper", "claims", "published verdicts"):
         table.add_column(column, no_wrap=column in ("lab", "family"), overflow="ellipsis")
-    for paper in papers():
+    for paper in register():
         if family in (None, paper.family):
             verdicts = _verdicts(paper) if paper.slug in known else "[dim]no lab yet[/]"
             table.add_row(paper.slug, paper.name, paper.family, f"arXiv {paper.arxiv}", str(len(paper.claims)), verdicts)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
-    console.print(f"{sum(p.family == family or family is None for p in papers())} papers, {len(known)} with a lab", style="dim")
+    console.print(f"{sum(p.family == family or family is None for p in register())} papers, {len(known)} with a lab", style="dim")
 
 
 def _verdicts(paper: Paper) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hierlab.lab.errors import Refused, suggest
+
+if TYPE_CHECKING:
+    from hierlab.papers import Paper
 
 SCALES = ("smoke", "reduced", "full")
 
@@ -20,18 +24,30 @@ def labs() -> dict[str, Path]:
     return {path.stem: path for path in sorted(root().glob("labs/*/*.py")) if not path.name.startswith("_")}
 
 
+def register() -> tuple[Paper, ...]:
+    """All papers, in the register's order.
+
+    Raises:
+        Refused: if the register is broken or missing; the message names file, entry and field.
+    """
+    from hierlab.papers import papers
+
+    try:
+        return papers()
+    except (ValueError, FileNotFoundError) as error:
+        raise Refused(str(error)) from error
+
+
 def lab_file(slug: str) -> Path:
     """The file of one lab.
 
     Raises:
         Refused: if there is no such lab; a paper that has no lab yet is told apart from an unknown name.
     """
-    from hierlab.papers import papers
-
     known = labs()
     if slug in known:
         return known[slug]
-    if any(paper.slug == slug for paper in papers()):
+    if any(paper.slug == slug for paper in register()):
         raise Refused(f"{slug} has no lab yet; labs: {', '.join(known) or 'none'}; `hierlab list` shows all papers")
     raise Refused(f"no lab {slug!r}: {suggest(slug, known)}")
 

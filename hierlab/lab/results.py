@@ -11,7 +11,7 @@ supports a gain in 5 % of all experiments instead of 2.5 %, and where rates trul
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -97,6 +97,8 @@ class Results:
         names = {frozenset(values) for values in self.units.values()}
         if len(names) > 1:
             raise ValueError(f"all units of {self.experiment!r} must measure the same metrics, got {sorted(map(sorted, names))}")
+        if reserved := {f.name for f in fields(Measured)} & set().union(*names):
+            raise ValueError(f"experiment {self.experiment!r} measures {sorted(reserved)[0]!r}: choose another name, this one is taken")
         if self.choose_by is not None and self.choose_by not in self.at(self.rates[0])[self.arms[0]].numbers:
             first = self.at(self.rates[0])[self.arms[0]]
             raise ValueError(

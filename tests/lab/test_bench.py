@@ -64,6 +64,10 @@ def test_opening_a_lab_shows_what_was_published(root_of):
     (root_of / "runs/gigpo").rename(root_of / "elsewhere")
     runs = bench_of().compare("ascent", ARMS, **ASCENT)
     assert runs.source.startswith("Published result of 20")
+    assert "other code" not in runs.source
+    lab = lab_file("gigpo")
+    lab.write_text(lab.read_text().replace("arm - value", "arm - 0.9 * value"))
+    assert "by other code than the present" in bench_of().compare("ascent", ARMS, **ASCENT).source
     assert runs.best("GiGPO").final[0] == pytest.approx(2.0232, abs=1e-4)
     with pytest.raises(display.NotYetRun):  # other settings: nothing is published for them
         bench_of(overrides={"iterations": 3}).compare("ascent", ARMS, **ASCENT)
@@ -87,6 +91,15 @@ def test_running_here_keeps_units_and_runs_them_once(root_of, capsys):
     assert more.best("GiGPO").final == (1.0, 2.0, 3.0)
     assert not list(root_of.glob("runs/gigpo/*/ledger.json.new"))
     assert "8 of 8 units" in capsys.readouterr().out
+
+
+def test_a_training_function_may_use_the_bench_in_another_process(root_of, monkeypatch):
+    from joblib.externals.cloudpickle import dumps, loads
+
+    monkeypatch.setenv("HIERLAB_HEADLESS", "1")
+    bench = bench_of(overrides={"iterations": 3})
+    there = loads(dumps(lambda: (bench.settings.iterations, bench.seeds, bench.scale)))
+    assert there() == (3, (0, 1, 2), "reduced")
 
 
 def test_wrong_experiments_are_refused(root_of):

@@ -92,6 +92,8 @@ def test_wrong_usage():
         make({"a": [[1], [2]]}, seeds=1, choose_by=None)
     with pytest.raises(ValueError, match="choose_by='curve' is no number"):
         make({"a": [[1], [2]]}, seeds=1, choose_by="curve")
+    with pytest.raises(ValueError, match="measures 'seeds': choose another name"):
+        Results("e", ("a",), (None,), (0,), None, False, None, {("a", None, 0): {"seeds": 1.0}})
     record = runs.record()
     record["units"].pop()
     with pytest.raises(ValueError, match="incomplete: 1 units are missing"):
