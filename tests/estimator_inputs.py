@@ -53,6 +53,7 @@ def agent_batch(
         "action_mask": mask & (field == 2),
         "done": last_turn(batch) & below(2, n).bool(),
     }
+    solved = below(2, tasks * group).bool()
     segments = {
         "old_logp": -normal(n, tokens).abs() / 4,
         "segment_start": mask & below(2, n, tokens).bool(),
@@ -60,7 +61,7 @@ def agent_batch(
         "node": list(range(n)),
         "parent": [None] * n,
         "planning_mask": mask & below(2, n, tokens).bool(),
-        "success": below(2, n).bool(),
+        "success": torch.tensor([bool(solved[int(task[5:]) * group + trajectory]) for task, trajectory, _ in rows], dtype=torch.bool),
     }
     return batch | plan | segments
 

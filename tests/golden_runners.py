@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import golden_agents
+import golden_asymmetry
 import golden_credit
 import golden_segments
 import golden_surrogate
@@ -28,7 +29,7 @@ def join(*tables: Table) -> Table:
     return together
 
 
-RUNNERS = join(golden_agents.RUNNERS, golden_credit.RUNNERS, golden_segments.RUNNERS, golden_surrogate.RUNNERS)
+RUNNERS = join(golden_agents.RUNNERS, golden_asymmetry.RUNNERS, golden_credit.RUNNERS, golden_segments.RUNNERS, golden_surrogate.RUNNERS)
 
 LATER: set[tuple[str, str]] = set()
 """Reference functions whose method is not in the library yet."""

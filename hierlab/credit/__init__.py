@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from hierlab.credit.a_grae import a_grae
 from hierlab.credit.anchors import anchor_groups
 from hierlab.credit.dapo import live_groups, overlong_penalty
 from hierlab.credit.dr_grpo import dr_grpo
@@ -23,10 +24,12 @@ from hierlab.credit.plan_execute import parse_plans, read_values, token_pieces, 
 from hierlab.credit.reinforce_plus_plus import reinforce_plus_plus, reinforce_plus_plus_baseline
 from hierlab.credit.rloo import rloo
 from hierlab.credit.spo import best_of_gain, cutpoint_starts, equal_starts, probability_mask, spo, spo_tree
+from hierlab.credit.w_reinforce import w_reinforce
 
 __all__ = [
     "ESTIMATORS",
     "HAE",
+    "a_grae",
     "anchor_groups",
     "best_of_gain",
     "boundaries",
@@ -57,6 +60,7 @@ __all__ = [
     "token_pieces",
     "turn_gae",
     "value_masks",
+    "w_reinforce",
 ]
 
 Estimator = Callable[..., Tensor]
@@ -91,5 +95,6 @@ ESTIMATORS = register(
     hiper,
     spo,
     spo_tree,
+    a_grae,
 )
 """Every advantage estimator by name."""
