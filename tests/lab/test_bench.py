@@ -94,7 +94,7 @@ def test_running_here_keeps_units_and_runs_them_once(root_of, capsys):
 
 
 def test_a_training_function_may_use_the_bench_in_another_process(root_of, monkeypatch):
-    from joblib.externals.cloudpickle import dumps, loads
+    from cloudpickle import dumps, loads
 
     monkeypatch.setenv("HIERLAB_HEADLESS", "1")
     bench = bench_of(overrides={"iterations": 3})
