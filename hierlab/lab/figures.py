@@ -19,7 +19,7 @@ COLOURS = ("#2f7ed8", "#d9730d", "#2a9d8f", "#c0479b", "#8a6fd1", "#b5842b", "#d
 NEUTRAL = "#7d8590"
 GRID = "rgba(125,133,144,0.25)"
 SEQUENTIAL = ((0.0, "#3b2f80"), (0.5, "#2a9d8f"), (1.0, "#f2d06b"))
-DIVERGING = ((0.0, "#c0479b"), (0.5, "rgba(125,133,144,0.12)"), (1.0, "#2f7ed8"))
+DIVERGING = ((0.0, "#c0479b"), (0.5, "#a9b0b8"), (1.0, "#2f7ed8"))  # opaque: Plotly chooses a cell's text colour by its own
 LIMIT_BYTES = 1_000_000
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from hierlab.trace import Step, Tape
 
 Layout = Literal["auto", "rows", "grid"]
-MAX_ROWS, MAX_COLUMNS, MAX_TEXTS = 64, 128, 160
+MAX_ROWS, MAX_COLUMNS = 64, 128
+MAX_TEXT_ROWS, MAX_TEXT_COLUMNS = 16, 10  # more cells than that have no room for their numbers on a phone
 _LINE = 44  # characters that fit beside each other on a phone
 _TITLE = {"x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 8}
 _TITLE |= {"align": "left", "showarrow": False, "font": {"size": 15}}
@@ -80,14 +81,14 @@ def stepper(
     figure = go.Figure([_trace(p, kinds.index(p.kind), place, row_names) for p in pictures])
     for number, trace in enumerate(figure.data):
         trace.visible = number == 0
-    _axes(figure, kinds, pictures)
+    _axes(figure, kinds, pictures, numbered=row_names is None)
     buttons = [_slider_step(number, pictures, kinds) for number in range(len(pictures))]
     slider = {"steps": buttons, "currentvalue": {"visible": False}, "pad": {"t": 44, "b": 4}, "len": 1, "x": 0, "bordercolor": NEUTRAL}
     slider |= {"bgcolor": GRID, "activebgcolor": COLOURS[0], "font": {"color": NEUTRAL}, "tickcolor": NEUTRAL}
     figure.update_layout(
         annotations=[{"text": pictures[0].title, **_TITLE}],
         sliders=[slider],
-        margin={"l": 48, "r": 12, "t": 76, "b": 40},
+        margin={"l": 48, "r": 12, "t": 36 + 20 * max(1 + p.title.count("<br>") for p in pictures), "b": 40},
         showlegend=False,
         bargap=0.25,
     )
@@ -188,7 +189,7 @@ def _trace(picture: Picture, axis: int, place: Places | None, row_names: Sequenc
     rows = [f"{name}" for name in place[2][: len(values)]] if picture.kind == "grid" else None
     scale = _colours(values, picture.names)
     texts = {}
-    if values.size <= MAX_TEXTS:
+    if values.shape[0] <= MAX_TEXT_ROWS and values.shape[1] <= MAX_TEXT_COLUMNS:
         shown = [[_label(v) if not picture.names or np.isnan(v) else picture.names[int(v)] for v in line] for line in values]
         texts = {"text": shown, "texttemplate": "%{text}", "textfont": {"size": 11}}
     hover = "trajectory %{y}, turn %{x}: %{z:.4g}" if picture.kind == "grid" else "row %{y}, position %{x}: %{z:.4g}"
@@ -209,7 +210,7 @@ def _colours(values: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
     return {"colorscale": SEQUENTIAL, "zmin": 0, "zmax": float(finite.max()) if finite.size and finite.max() > 0 else 1.0, **bar}
 
 
-def _axes(figure: go.Figure, kinds: list[str], pictures: list[Picture]) -> None:
+def _axes(figure: go.Figure, kinds: list[str], pictures: list[Picture], *, numbered: bool) -> None:
     """One pair of axes a kind of picture, all in the same place; the slider shows the pair it needs."""
     titles = {"rows": ("row", ""), "grid": ("turn", "trajectory"), "matrix": ("position", "row")}
     for number, kind in enumerate(kinds):
@@ -220,8 +221,10 @@ def _axes(figure: go.Figure, kinds: list[str], pictures: list[Picture]) -> None:
         along = {"title": {"text": across}, "anchor": f"y{suffix}", "visible": kind == pictures[0].kind, "domain": [0, 1]}
         if kind != "rows":
             width = max(p.values.shape[1] for p in pictures if p.kind == kind)
-            along |= {"tick0": 0, "dtick": max(1, math.ceil(width / 8)), "showgrid": False}
-            upward |= {"showgrid": False}
+            along |= {"tick0": 0, "dtick": max(1, math.ceil(width / 8)), "showgrid": False, "zeroline": False}
+            upward |= {"showgrid": False, "zeroline": False}
+        elif numbered:
+            along |= {"tick0": 0, "dtick": max(1, math.ceil(max(len(p.values) for p in pictures if p.kind == kind) / 8))}
         figure.update_layout({f"xaxis{suffix}": along, f"yaxis{suffix}": upward | {"domain": [0, 1]}})
 
 
