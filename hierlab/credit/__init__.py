@@ -19,11 +19,13 @@ from hierlab.credit.gigpo import gigpo
 from hierlab.credit.grpo import grpo
 from hierlab.credit.hae import HAE, boundaries, hae
 from hierlab.credit.hgpo import context_groups, hgpo
+from hierlab.credit.hicra import hicra
 from hierlab.credit.hiper import decision_masks, hiper, shaped_rewards
 from hierlab.credit.plan_execute import parse_plans, read_values, token_pieces, value_masks
 from hierlab.credit.reinforce_plus_plus import reinforce_plus_plus, reinforce_plus_plus_baseline
 from hierlab.credit.rloo import rloo
 from hierlab.credit.spo import best_of_gain, cutpoint_starts, equal_starts, probability_mask, spo, spo_tree
+from hierlab.credit.strategic_grams import mine_strategic_grams, planning_mask, semantic_entropy
 from hierlab.credit.w_reinforce import w_reinforce
 
 __all__ = [
@@ -43,17 +45,21 @@ __all__ = [
     "grpo",
     "hae",
     "hgpo",
+    "hicra",
     "hiper",
     "lambda_returns",
     "live_groups",
+    "mine_strategic_grams",
     "overlong_penalty",
     "parse_plans",
+    "planning_mask",
     "probability_mask",
     "read_values",
     "register",
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",
     "rloo",
+    "semantic_entropy",
     "shaped_rewards",
     "spo",
     "spo_tree",
@@ -96,5 +102,6 @@ ESTIMATORS = register(
     spo,
     spo_tree,
     a_grae,
+    hicra,
 )
 """Every advantage estimator by name."""

@@ -8,11 +8,11 @@ from estimator_inputs import NoDefaultDevice, agent_batch, call, last_turn, sele
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hierlab.credit import ESTIMATORS, dr_grpo, gigpo, grpo, register, reinforce_plus_plus_baseline, rloo
+from hierlab.credit import ESTIMATORS, a_grae, dr_grpo, gigpo, grpo, hicra, register, reinforce_plus_plus_baseline, rloo
 from hierlab.trace import Tape
 
-TOKEN_LEVEL = {"gae", "reinforce_plus_plus", "hiper", "spo"}
-GROUP_RELATIVE = (grpo, dr_grpo, rloo, reinforce_plus_plus_baseline)
+TOKEN_LEVEL = {"gae", "reinforce_plus_plus", "hiper", "spo", "hicra"}
+GROUP_RELATIVE = (grpo, dr_grpo, rloo, reinforce_plus_plus_baseline, a_grae, hicra)
 
 every = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
 batches = st.builds(
@@ -135,6 +135,27 @@ def test_no_tensor_is_made_on_a_default_device(estimator):
         assert torch.equal(again, expected)
 
 
+VARIANTS = [
+    ("hgpo", {"history": 4, "weights": "paper", "absent": "zero", "episode_level": True, "episode_statistics": "trajectories"}),
+    ("hiper", {"switch_advantage": "paper", "bootstrap_truncated": True, "plan_tokens": "both"}),
+    ("spo", {"whiten": True, "threshold": 0.5}),
+    ("spo_tree", {"scale": "batch"}),
+    ("a_grae", {"variant": "code", "singleton": "raw", "statistics": "trajectories"}),
+    ("a_grae", {"attention": "hard", "positive_weight": 10.0}),
+    ("hicra", {"highlight": "port", "entropy": torch.rand(42, 6, generator=torch.Generator().manual_seed(0))}),
+]
+
+
+@pytest.mark.parametrize(("name", "switches"), VARIANTS)
+def test_no_variant_makes_a_tensor_on_a_default_device(name, switches):
+    columns = agent_batch()
+    expected = call(ESTIMATORS[name], columns, **switches)
+    with NoDefaultDevice(), Tape():
+        assert torch.equal(call(ESTIMATORS[name], columns, **switches), expected)
+    with torch.device("meta"):
+        assert torch.equal(call(ESTIMATORS[name], columns, **switches), expected)
+
+
 def test_the_guard_sees_a_factory_call():
     with pytest.raises(AssertionError, match=r"torch.zeros was called without a device"), NoDefaultDevice():
         torch.zeros(2)
@@ -208,6 +229,9 @@ def test_gamma_outside_the_unit_interval_is_refused(name, gamma):
         ("hiper", "switch_advantage"),
         ("hiper", "plan_tokens"),
         ("spo_tree", "scale"),
+        ("a_grae", "variant"),
+        ("a_grae", "attention"),
+        ("hicra", "highlight"),
     ],
 )
 def test_an_unknown_switch_is_refused_with_those_accepted(name, switch):
