@@ -40,6 +40,7 @@ def batch(rows: int, seed: int = 0) -> dict:
         "state": [f"-= Room {room} =- " + "You see a table, a stove and a fridge. An exit leads east. " * 4 for room in rooms],
         "response_length": torch.randint(1, 64, (rows,), generator=generator),
         "values": torch.randn(rows, generator=generator),
+        "success": torch.arange(rows) // TURNS % 2 == 0,
     }
 
 
@@ -111,10 +112,25 @@ def by_token(shapes: list[tuple[int, int]], repeats: int) -> None:
         generator = torch.Generator().manual_seed(0)
         lengths = torch.randint(t // 2, t + 1, (n, 1), generator=generator)
         rewards, values = torch.randn(2, n, t, generator=generator)
-        return {"token_rewards": rewards, "values": values, "response_mask": torch.arange(t) < lengths}
+        mask, field = torch.arange(t) < lengths, torch.arange(t) * 3 // t
+        turns = {name: torch.randn(n, generator=generator) for name in ("value_low", "value_high", "value_switch")}
+        fields = {f"{name}_mask": mask & (field == i) for i, name in enumerate(("switch", "subgoal", "action"))}
+        marks = {name: mask & (torch.rand(n, t, generator=generator) < 0.05) for name in ("segment_start", "planning_mask")}
+        return {
+            **batch(n),
+            "token_rewards": rewards,
+            "values": values,
+            "response_mask": mask,
+            "segment_value": values,
+            "old_logp": -values.abs(),
+            "switch": turns["value_low"] > 0,
+            **turns,
+            **fields,
+            **marks,
+        }
 
     calls = {"one pass: rewards + values": lambda c: c["token_rewards"] + c["values"], "gae, loop over tokens": token_loop}
-    calls |= runnable(make(1, 2))
+    calls |= {name: call for name, call in runnable(make(1, 3)).items() if name not in runnable(batch(1))}
     for name, call in calls.items():
         cells = [milliseconds(call, lambda n=n, t=t: make(n, t), repeats) for n, t in shapes]
         print(f"{name:32s}" + "".join(f"{f'{median:.2f} ({fastest:.2f})':>18s}" for median, fastest in cells))

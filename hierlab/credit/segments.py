@@ -101,15 +101,11 @@ def spread(x: Tensor, segments: Segments, mask: Tensor) -> Tensor:
     mask = as_mask("response_mask", mask, mask.shape)
     check_rows(x=x, segments=segments.row)
     check_segments(segments, mask)
-    if not len(x):
-        return torch.zeros_like(mask, dtype=x.dtype)
-    order = _in_order(segments)
-    length = mask.shape[1]
-    first, behind = (segments.row * length + segments.start)[order], (segments.row * length + segments.stop)[order]
-    opened = torch.zeros(mask.numel(), dtype=torch.int64, device=mask.device).index_fill_(0, first, 1).cumsum(0)
-    latest = (opened - 1).clamp(min=0)  # the last segment opened up to each position
-    inside = (opened > 0) & (torch.arange(len(opened), device=mask.device) < behind[latest])
-    return torch.where(inside.view_as(mask) & mask, x[order][latest].view_as(mask), 0)
+    order, length, everything = _in_order(segments), mask.shape[1], mask.numel()
+    ends = torch.stack([segments.row * length + segments.start, segments.row * length + segments.stop], dim=1)[order].flatten()
+    runs = torch.diff(ends, prepend=ends.new_zeros(1), append=ends.new_full((1,), everything))  # gap, segment, gap, ..., gap
+    levels = torch.cat([torch.stack([torch.zeros_like(x), x[order]], dim=1).flatten(), x.new_zeros(1)])
+    return torch.where(mask, levels.repeat_interleave(runs, output_size=everything).view_as(mask), 0)
 
 
 def check_segments(segments: Segments, mask: Tensor) -> None:
