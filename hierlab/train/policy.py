@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hierlab.files import digest
 from hierlab.models import LanguageModel
-from hierlab.rollout import Engine, Rollouts, TransformersEngine, estimate, token_logp
+from hierlab.rollout import Engine, Rollouts, TransformersEngine, estimate, summary, token_logp
 from hierlab.seeds import derive_seed, generator
 from hierlab.train.checkpoint import load_checkpoint, save_checkpoint
 from hierlab.train.surrogate import Aggregation, KLEstimator, Ratio, aggregate, kl, loss_weight, policy_loss
@@ -99,6 +99,7 @@ class PolicyTrainer:
         checkpoint_every: iterations between checkpoints.
         evaluate: `(engine, generator) -> {name: value}`, called before the first iteration and then every `evaluate_every`.
         evaluate_every: iterations between evaluations.
+        measure: further numbers about each batch of rollouts, for its record.
         report: called with each iteration's record.
 
     Raises:
@@ -119,6 +120,7 @@ class PolicyTrainer:
         checkpoint_every: int = 10,
         evaluate: Callable[[Engine, torch.Generator], Record] | None = None,
         evaluate_every: int = 10,
+        measure: Callable[[Rollouts], Record] | None = None,
         report: Callable[[Record], None] | None = None,
     ):
         if not tasks:
@@ -132,7 +134,7 @@ class PolicyTrainer:
         self.policy = policy
         self.model, self.optimizer = self.accelerator.prepare(policy.model, optimizer)
         self.engine = engine or TransformersEngine(policy)
-        self.evaluate, self.evaluate_every, self.report = evaluate, evaluate_every, report
+        self.evaluate, self.evaluate_every, self.measure, self.report = evaluate, evaluate_every, measure, report
         self.checkpoint_every = checkpoint_every
         self.path = Path(folder) / "checkpoint.safetensors" if folder else None
         self.history: list[Record] = []
@@ -177,7 +179,8 @@ class PolicyTrainer:
         self.engine.sync(self.accelerator.unwrap_model(self.model))
         return {
             "iteration": iteration + 1,
-            **_summary(rollouts),
+            **summary(rollouts),
+            **(self.measure(rollouts) if self.measure else {}),
             **record,
             "seconds_collect": collected - started,
             "seconds_estimate": estimated - collected,
@@ -323,19 +326,3 @@ def _trim(rollouts: Rollouts) -> Rollouts:
 def _columns(advantage: Tensor, width: int) -> Tensor:
     """The first `width` positions of token advantages; one number per row stays as it is."""
     return advantage[:, :width] if advantage.dim() == 2 else advantage
-
-
-def _summary(rollouts: Rollouts) -> Record:
-    """What the batch was like: mean return of a trajectory, shares, size, and what it cost."""
-    first = {name: row for row, name in reversed(list(enumerate(rollouts.trajectory)))}
-    summary = {
-        "return": float(rollouts.rewards.sum()) / len(first),
-        "trajectories": len(first),
-        "rows": len(rollouts),
-        "generated_tokens": int(rollouts.response_mask.sum()),
-    }
-    if "success" in rollouts:
-        summary["success"] = sum(float(rollouts["success"][row]) for row in first.values()) / len(first)
-    if "valid" in rollouts:
-        summary["valid"] = sum(map(float, rollouts["valid"])) / len(rollouts)
-    return summary

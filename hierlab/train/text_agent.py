@@ -1,0 +1,218 @@
+"""A language model that learns to act in text games: the experiment that every agent lab shares.
+
+An `Agent` is where training starts from: a policy, its tasks, and the engine that samples. `textworld_agent` makes one that trains
+in seconds on a core: a tiny model, taught by example to play TextWorld games not too well. `alfworld_agent` makes one at full
+scale. `train_agent` trains either with any estimator, on equal terms.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from hierlab.credit import anchor_groups
+from hierlab.envs.alfworld import alfworld_games
+from hierlab.envs.environment import EpisodicTask
+from hierlab.envs.house import GameSettings
+from hierlab.envs.text_games import Rules
+from hierlab.envs.textworld import TextWorldTask, disjoint_games, vocabulary
+from hierlab.models import LanguageModel, LoRA, TinySize, load
+from hierlab.rollout import Engine, EpisodeCollector, Rollouts, SamplingParams, TransformersEngine, VLLMEngine, evaluate
+from hierlab.rollout.collect import Demonstration
+from hierlab.seeds import derive_seed, generator
+from hierlab.train.imitation import ImitationSettings, warm_start
+from hierlab.train.novice import wander
+from hierlab.train.policy import PolicySettings, PolicyTrainer
+
+COMMAND_TOKENS = 8
+"""Longest command of the tiny agent; a TextWorld command has at most five words and an end mark."""
+EngineName = Literal["transformers", "vllm"]
+EVALUATION = 0.4
+"""Sampling temperature of evaluations, as in the GiGPO paper."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Where a training run starts from.
+
+    Attributes:
+        policy: the model; training changes it.
+        tasks: what it is trained on.
+        engine: samples from it.
+        params: how commands are sampled.
+        history: past turns that the policy reads.
+    """
+
+    policy: LanguageModel
+    tasks: Sequence[EpisodicTask]
+    engine: Engine
+    params: SamplingParams
+    history: int
+
+
+@dataclass(frozen=True)
+class TextWorldSettings:
+    """A tiny agent, its games, and how well it plays them before it is trained.
+
+    Attributes:
+        games: what the games are drawn from.
+        number: how many games there are to train on.
+        turns: turn limit of an episode.
+        history: past turns that the policy reads.
+        size: of the model.
+        detour: probability that a turn of the demonstrated player is a random command; the model learns to stray as often.
+        demonstrations: demonstrated episodes of each game.
+        imitation: how the model is taught.
+    """
+
+    games: GameSettings = field(default_factory=lambda: GameSettings(rooms=3, objects=4, things=2, quest_length=5))
+    number: int = 8
+    turns: int = 12
+    history: int = 2
+    size: TinySize = field(default_factory=lambda: TinySize(hidden=64, layers=2, heads=4, inner=192, context=256))
+    detour: float = 0.4
+    demonstrations: int = 60
+    imitation: ImitationSettings = field(default_factory=lambda: ImitationSettings(steps=300, batch=32, rate=3e-3))
+
+
+def textworld_agent(settings: TextWorldSettings, *, report: Callable[[int, float], None] | None = None) -> Agent:
+    """A tiny model that plays TextWorld games by writing commands, after it has watched somebody play them not too well.
+
+    Games and weights come from the cache once they have been made.
+
+    Args:
+        settings: the model and its games.
+        report: called with each step of the warm start and its loss, if there is training.
+
+    Raises:
+        ValueError: if no such games can be drawn.
+    """
+    (tasks,) = disjoint_games(settings.games, settings.number, rules=Rules(turns=settings.turns))
+    params = SamplingParams(COMMAND_TOKENS)
+    collector = EpisodeCollector(1, params, settings.history)
+    policy = load("tiny", vocabulary=vocabulary(tasks), size=settings.size)
+    recipe = {"settings": asdict(settings), "games": [task.id for task in tasks], "code": inspect.getsource(sys.modules[__name__])}
+    warm_start(policy, lambda: _demonstrations(policy, tasks, collector, settings), settings.imitation, recipe=recipe, report=report)
+    return Agent(policy, tasks, TransformersEngine(policy), params, settings.history)
+
+
+def _demonstrations(
+    policy: LanguageModel, tasks: Sequence[TextWorldTask], collector: EpisodeCollector, settings: TextWorldSettings
+) -> list[Demonstration]:
+    """What a player who strays reads and writes, detours included."""
+    rng = np.random.default_rng(derive_seed("text agent", "demonstrations"))
+    walks = [
+        (task, wander(task.graph, settings.detour, rng, turns=settings.turns)) for task in tasks for _ in range(settings.demonstrations)
+    ]
+    return [pair for task, acts in walks for pair in collector.demonstrate(policy.tokenizer, task, [command for command, _ in acts])]
+
+
+def alfworld_agent(model: str, *, engine: EngineName = "vllm", limit: int | None = None, rank: int = 0, history: int = 2) -> Agent:
+    """A language model on ALFWorld's training games, as in the GiGPO paper.
+
+    Args:
+        model: a hub id or folder, such as "Qwen/Qwen2.5-1.5B-Instruct".
+        engine: "vllm", or "transformers" (slow).
+        limit: only so many games.
+        rank: train LoRA adapters of this rank; 0 trains all weights.
+        history: past turns that the policy reads.
+
+    Raises:
+        ModuleNotFoundError: if `alfworld` or `vllm` is not installed; the message says how to install it.
+        FileNotFoundError: if ALFWorld's data are missing; the message says how to get them.
+        RuntimeError: if vLLM finds no GPU.
+    """
+    tasks = alfworld_games("train", limit=limit)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    policy = load(model, dtype=torch.bfloat16, device=device, lora=LoRA(rank=rank) if rank else None)
+    sampler = VLLMEngine(policy) if engine == "vllm" else TransformersEngine(policy)
+    return Agent(policy, tasks, sampler, SamplingParams(512), history)
+
+
+def train_agent(
+    agent: Agent,
+    estimator: Callable[..., torch.Tensor],
+    settings: PolicySettings,
+    *,
+    iterations: int,
+    group_size: int = 8,
+    seed: int = 0,
+    episodes: int = 4,
+    folder: Path | None = None,
+    report: Callable[..., Any] | None = None,
+) -> dict[str, float | list[float]]:
+    """Train an agent; its policy changes in place.
+
+    Args:
+        agent: where to start from.
+        estimator: any function of columns that returns advantages.
+        settings: how the policy is updated.
+        iterations: how often.
+        group_size: episodes of each task.
+        seed: of task order and sampling.
+        episodes: of each task in the final evaluation, at temperature 0.4.
+        folder: where to keep a checkpoint, to go on from if killed.
+        report: called as `report(done, iterations, success=...)`.
+
+    Returns:
+        Numbers: `auc` (mean success over the iterations), `final` (success of the final evaluation), `singletons` (the largest share
+        of size-1 anchor groups in any iteration), `late_full` (share of 6 to 8 members among the anchor groups of two and more, over
+        the last quarter), `overhead` (the estimator's share of the seconds). Curves, one entry an iteration: `updates`, `success`,
+        `turns` and `tokens` (spent so far), `singleton_share`, `gradient_norm`, `valid`.
+    """
+    trainer = PolicyTrainer(
+        agent.policy,
+        agent.tasks,
+        EpisodeCollector(group_size, agent.params, agent.history),
+        estimator,
+        settings,
+        engine=agent.engine,
+        seed=seed,
+        folder=folder,
+        measure=anchor_sizes,
+        report=(lambda record: report(record["iteration"], iterations, success=record["success"])) if report else None,
+    )
+    records = trainer.fit(iterations)
+    test = EpisodeCollector(episodes, replace(agent.params, temperature=EVALUATION), agent.history)
+    final = evaluate(agent.engine, agent.tasks, test, generator(seed, "final"))
+    return {"final": final["success"], **_numbers(records)}
+
+
+def anchor_sizes(rollouts: Rollouts) -> dict[str, float]:
+    """How many anchor groups (same task, same observation) there are: in all, of one member, of two and more, of six to eight."""
+    members = torch.bincount(anchor_groups(rollouts.task, rollouts.state))
+    between = (members >= 6) & (members <= 8)
+    counts = {"anchors": members > 0, "anchors_of_one": members == 1, "anchors_of_more": members > 1, "anchors_of_6_to_8": between}
+    return {name: int(chosen.sum()) for name, chosen in counts.items()}
+
+
+def _numbers(history: list[dict[str, float]]) -> dict[str, float | list[float]]:
+    """What `train_agent` returns of the trainer's records."""
+    columns = {name: [record[name] for record in history] for name in history[0]}
+    singletons = [one / all_ for one, all_ in zip(columns["anchors_of_one"], columns["anchors"], strict=True)]
+    late = slice(-max(1, len(history) // 4), None)
+    seconds = sum(sum(columns[name]) for name in ("seconds_collect", "seconds_estimate", "seconds_update"))
+    return {
+        "auc": sum(columns["success"]) / len(history),
+        "singletons": max(singletons),
+        "late_full": sum(columns["anchors_of_6_to_8"][late]) / max(1, sum(columns["anchors_of_more"][late])),
+        "overhead": sum(columns["seconds_estimate"]) / seconds,
+        "updates": columns["iteration"],
+        "success": columns["success"],
+        "turns": _cumulative(columns["rows"]),
+        "tokens": _cumulative(columns["generated_tokens"]),
+        "singleton_share": singletons,
+        "gradient_norm": columns["gradient_norm"],
+        "valid": columns["valid"],
+    }
+
+
+def _cumulative(values: Sequence[float]) -> list[float]:
+    return torch.tensor(values, dtype=torch.float64).cumsum(0).tolist()
