@@ -14,6 +14,7 @@ from hierlab.lab.job import Executor, Job, Outcome, Running
 from hierlab.lab.local import Local
 from hierlab.lab.notebook import read_notebook
 from hierlab.lab.places import lab_file, run_folder, shown
+from hierlab.lab.preflight import check_needs
 from hierlab.lab.progress import EVENTS, Progress
 
 
@@ -21,12 +22,13 @@ def jobs_for(slugs: Sequence[str], scale: str, overrides: Mapping[str, str], *, 
     """The jobs for these labs, everything checked before the first one starts.
 
     Raises:
-        Refused: if a lab, the scale or a setting is unknown, a value is of the wrong type or out of range, or its folder cannot be
-            written.
+        Refused: if a lab, the scale or a setting is unknown, a value is of the wrong type or out of range, its folder cannot be
+            written, or the machine lacks what the settings ask for.
     """
     jobs = []
     for slug in dict.fromkeys(slugs):
         choice = read_notebook(lab_file(slug)).settings(scale, overrides)
+        check_needs(choice.values)
         folder = run_folder(slug, scale, choice.hash)
         try:
             folder.mkdir(parents=True, exist_ok=True)
