@@ -12,11 +12,11 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
-from hierlab.lab import site_pages
+from hierlab.lab import reference_pages, site_pages
 from hierlab.lab.dead_links import dead_links
+from hierlab.lab.entries import Entry, entries
 from hierlab.lab.errors import Refused
 from hierlab.lab.mathml import typeset
-from hierlab.lab.page import Entry, entries
 from hierlab.lab.places import root
 
 
@@ -46,7 +46,7 @@ def on_config(config: Any) -> None:
 
 def on_files(files: Any, config: Any) -> None:
     """Add the generated pages, the published figures, and Plotly."""
-    generated = site_pages.reference_pages() | {
+    generated = reference_pages.reference_pages() | {
         path: text for path, text in site_pages.paper_pages(_shelf()).items() if files.get_file_from_path(path) is None
     }
     for path, text in generated.items():

@@ -9,6 +9,12 @@
     button.addEventListener("click", () => toggle.click());
     toggle.addEventListener("change", () => button.setAttribute("aria-expanded", String(toggle.checked)));
   }
+  for (const label of document.querySelectorAll("label.md-nav__link[tabindex]")) {
+    if (label.textContent.trim()) continue; // the arrow beside a section that has a page of its own
+    label.setAttribute("role", "button");
+    label.setAttribute("aria-label", `Pages of ${label.parentElement.querySelector("a")?.textContent.trim()}`);
+  }
+
   const search = document.getElementById("__search");
   const results = document.querySelector(".md-search__scrollwrap"); // scrolls by keyboard, but is no stop while it is closed
   const reachable = () => (results.tabIndex = search.checked ? 0 : -1);

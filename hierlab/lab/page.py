@@ -7,120 +7,20 @@ Which pieces a page has, and in which order, is the page's own affair: see `hier
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from hierlab.lab import ledger
 from hierlab.lab.claims import in_words
+from hierlab.lab.entries import Entry
 from hierlab.lab.errors import Refused, suggest
-from hierlab.lab.places import SCALES, figures_folder, labs, root
+from hierlab.lab.html import chip, definitions, duration, month, table
+from hierlab.lab.places import figures_folder, root
 from hierlab.lab.results import from_record
-from hierlab.lab.verdicts import INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED
-from hierlab.papers import FAMILIES, Claim, Paper, papers
+from hierlab.papers import FAMILIES, Claim
 
-VERDICTS = (SUPPORTED, REFUTED, INCONCLUSIVE, NOT_TESTED)
 NOT_RUN = "not run yet"
-_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One paper, and what this repository has of it.
-
-    Attributes:
-        paper: its entry in the register.
-        lab: the lab's file, if it has been written.
-        results: the published ledgers by scale.
-    """
-
-    paper: Paper
-    lab: Path | None = None
-    results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def shown(self) -> Mapping[str, Any] | None:
-        """The ledger the page is about: reduced scale, which a reader can repeat; else what there is, but never smoke."""
-        return self.results.get("reduced") or self.results.get("full")
-
-    def verdicts(self) -> dict[str, int]:
-        """How many claims came out each way; a claim without an entry in the ledger is not tested."""
-        given = {claim["id"]: claim["verdict"] for claim in (self.shown or {}).get("claims", ())}
-        found = [given.get(claim.id, NOT_TESTED) for claim in self.paper.claims]
-        return {verdict: found.count(verdict) for verdict in VERDICTS if verdict in found}
-
-    @property
-    def tested(self) -> int:
-        """How many claims have been tested."""
-        return sum(count for verdict, count in self.verdicts().items() if verdict != NOT_TESTED)
-
-
-def entries() -> tuple[Entry, ...]:
-    """Every paper of the register, with its lab and its published results.
-
-    Raises:
-        Refused: if a published result is truncated or was changed.
-        ValueError: if the register is broken.
-    """
-    written = labs()
-    return tuple(
-        Entry(p, written.get(p.slug), {s: record for s in SCALES if s != "smoke" and (record := ledger.published(p.slug, s))})
-        for p in papers()
-    )
-
-
-# ---------------------------------------------------------------- small things
-
-
-def chip(verdict: str, count: int | None = None) -> str:
-    """A verdict as a small label; with a count, several of them."""
-    words = verdict if count is None else f"{count} {verdict}"
-    return f'<span class="chip chip--{verdict.split()[0]}">{escape(words)}</span>'
-
-
-def duration(seconds: float) -> str:
-    """A time a reader can feel: "41 s", "4 min 12 s", "2 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
-    big, small, names = (*divmod(whole, 60), ("min", "s")) if whole < 3600 else (*divmod(round(whole / 60), 60), ("h", "min"))
-    return f"{big} {names[0]}" + (f" {small} {names[1]}" if small else "")
-
-
-def month(text: str) -> str:
-    """ "2025-05" as "May 2025"."""
-    year, number = text.split("-")
-    return f"{_MONTHS[int(number) - 1]} {year}"
-
-
-def table(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A table that scrolls sideways on a phone instead of breaking the page; numbers are set to the right."""
-    rows = [list(row) for row in rows]
-    right = [bool(rows) and all(_numeric(row[i]) for row in rows) for i in range(len(columns))]
-
-    def line(cells: Sequence[Any], tag: str) -> str:
-        return "".join(f"<{tag}{' class=n' if n else ''}>{escape(_cell(c))}</{tag}>" for c, n in zip(cells, right, strict=True))
-
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{line(columns, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _numeric(value: Any) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, str) and value[:1].isdigit()) or (value or "")[:1] in ("+", "-", "−")
-
-
-def _definitions(pairs: Iterable[tuple[str, str]], name: str) -> str:
-    """A list of terms and what they are; the second half is HTML already."""
-    items = "".join(f"<div><dt>{escape(term)}</dt> <dd>{meaning}</dd></div>" for term, meaning in pairs if meaning)
-    return f'<dl class="{name}">{items}</dl>'
 
 
 def not_published(entry: Entry) -> str:
@@ -128,68 +28,8 @@ def not_published(entry: Entry) -> str:
     if entry.lab is None:
         return '<p class="absent">The lab for this paper is not written yet.</p>'
     slug = entry.paper.slug
-    commands = f"<code>hierlab run {slug} --scale reduced</code>, then <code>hierlab publish {slug}</code>"
-    return f'<p class="absent">No result is published yet. {commands}, puts it here.</p>'
-
-
-# ---------------------------------------------------------------- the register, as a table
-
-
-def papers_table(chosen: Sequence[Entry], to_root: str, *, with_family: bool = True) -> str:
-    """All chosen papers, one row each: method, family, month, claims tested, verdicts, cost."""
-    names = ["Paper", *(["Family"] if with_family else []), "Month", "Claims tested", "Verdicts", "Cost"]
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
-    body = "".join(_row(entry, to_root, names) for entry in chosen)
-    return f'<table class="papers" data-papers><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def papers_filter(chosen: Sequence[Entry]) -> str:
-    """The controls above the table of papers. They need a script, and stay hidden without one."""
-    present = {e.paper.family for e in chosen}
-    families = [(f.slug, f.title) for f in FAMILIES.values() if f.slug in present]
-    states = [(v.split()[0], f"a claim {v}") for v in (SUPPORTED, REFUTED, INCONCLUSIVE)]
-    states += [("published", "a published result"), ("written", "a lab, nothing published"), ("absent", "no lab yet")]
-    return (
-        '<form class="filter" data-papers-filter role="search" aria-label="Filter the papers" hidden>'
-        '<label class="filter__text">Find'
-        '<input type="search" name="q" autocomplete="off" placeholder="name, title, idea, arXiv id"></label>'
-        f"{_choice('family', 'Family', 'all families', families)}{_choice('state', 'With', 'anything', states)}"
-        '<p class="filter__count" role="status" aria-live="polite" data-papers-count></p>'
-        '<button type="reset">Show all</button></form>'
-    )
-
-
-def _choice(name: str, label: str, everything: str, options: Sequence[tuple[str, str]]) -> str:
-    items = "".join(f'<option value="{value}">{escape(text)}</option>' for value, text in options)
-    return f'<label>{label}<select name="{name}"><option value="">{everything}</option>{items}</select></label>'
-
-
-def _row(entry: Entry, to_root: str, names: Sequence[str]) -> str:
-    p, counts = entry.paper, entry.verdicts()
-    state = "published" if entry.shown else "written" if entry.lab else "absent"
-    said = {
-        "published": "".join(chip(v, n) for v, n in counts.items() if v != NOT_TESTED) or '<span class="absent">none tested</span>',
-        "written": '<span class="absent">lab written, nothing published yet</span>',
-        "absent": '<span class="absent">lab not written yet</span>',
-    }[state]
-    cells = {
-        "Paper": f'<a href="{to_root}labs/{p.slug}/">{escape(p.name)}</a><span class="papers__title">{escape(p.title)}</span>',
-        "Family": f'<a href="{to_root}families/{p.family}/">{escape(FAMILIES[p.family].title)}</a>',
-        "Month": f'<time datetime="{p.month}">{month(p.month)[:3]} {p.month[:4]}</time>',
-        "Claims tested": f"{entry.tested} of {len(p.claims)}",
-        "Verdicts": said,
-        "Cost": duration(entry.shown["wall_seconds"]) if entry.shown else '<span class="absent" aria-label="none yet">–</span>',
-    }
-    found = " ".join([*(v.split()[0] for v in counts if entry.shown), state])
-    words = escape(f"{p.slug} {p.arxiv} {p.idea} {p.venue or ''} {p.code or ''}")
-    tds = "".join(f'<td data-label="{name}"><span class="cell">{cells[name]}</span></td>' for name in names[1:])
-    return (
-        f'<tr data-family="{p.family}" data-state="{found}" data-words="{words}">'
-        f'<th scope="row"><span class="cell">{cells["Paper"]}</span></th>{tds}</tr>'
-    )
-
-
-# ---------------------------------------------------------------- one paper
+    steps = f"<code>hierlab run {slug} --scale reduced</code> and then <code>hierlab publish {slug}</code>"
+    return f'<p class="absent">No result is published yet; {steps} put one here.</p>'
 
 
 def heading(entry: Entry, to_root: str) -> str:
@@ -213,7 +53,8 @@ def claims(entry: Entry) -> str:
         return (not_published(entry) if entry.lab else "") + _claims_list(entry.paper.claims, {})
     sections = []
     for scale, record in entry.results.items():
-        title = f'<p class="claims__scale">At {scale} scale, {len(record["seeds"])} seeds</p>' if len(entry.results) > 1 else ""
+        seeds = f"{len(record['seeds'])} seed{'s' * (len(record['seeds']) != 1)}"
+        title = f'<p class="claims__scale">At {scale} scale, {seeds}</p>' if len(entry.results) > 1 else ""
         sections.append(title + _claims_list(entry.paper.claims, {claim["id"]: claim for claim in record["claims"]}))
     return "".join(sections)
 
@@ -231,7 +72,7 @@ def _claim(claim: Claim, found: Mapping[str, Any] | None) -> str:
         pairs += [("By" if found["parts"] else "Why not", escape(". ".join(filter(None, [found["test"], found["note"]]))))]
     return (
         f'<li class="claim"><p class="claim__head"><span class="claim__id">{claim.id}</span>{label}</p>'
-        f'<p class="claim__statement">{escape(claim.statement)}</p>{_definitions(pairs, "claim__facts")}</li>'
+        f'<p class="claim__statement">{escape(claim.statement)}</p>{definitions(pairs, "claim__facts")}</li>'
     )
 
 
@@ -359,7 +200,7 @@ def cost(entry: Entry) -> str:
         ("Machine", escape(f"{machine['cores']} cores, {machine['memory_gb']:g} GB, {machine['processor']}")),
         ("GPU", escape(", ".join(machine.get("gpu", [])))),
     ]
-    return _definitions(pairs, "facts")
+    return definitions(pairs, "facts")
 
 
 def commands(entry: Entry) -> str:
@@ -396,7 +237,7 @@ def provenance(entry: Entry) -> str:
         ("Code", f"{len(r['code'])} modules, digests in the ledger" if r.get("code") else ""),
     ]
     rows = [[name, _listed(v), docs.get(name, "")] for name, v in r["settings"].items()]
-    return _definitions(pairs, "facts") + table(["setting", "value", "what it is"], rows)
+    return definitions(pairs, "facts") + table(["setting", "value", "what it is"], rows)
 
 
 def _listed(value: Any) -> str:
@@ -407,6 +248,7 @@ def source(entry: Entry) -> str:
     """The lab's own file, folded away, as Markdown."""
     if entry.lab is None:
         return not_published(entry)
-    name = entry.lab.relative_to(root())
-    code = "\n".join(f"    {line}".rstrip() for line in entry.lab.read_text(encoding="utf-8").splitlines())
-    return f'??? lab "The lab: `{name}`"\n    ````python\n{code}\n    ````'
+    name, code = entry.lab.relative_to(root()), entry.lab.read_text(encoding="utf-8")
+    fence = "`" * (1 + max(2, *map(len, re.findall("`+", code)), 0))
+    lines = [f"{fence}python", *code.splitlines(), fence]
+    return f'??? lab "The lab: `{name}`"\n' + "\n".join(f"    {line}".rstrip() for line in lines)

@@ -9,20 +9,20 @@ A paper whose article nobody has written gets a page made of the same pieces, so
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from html import escape
 from typing import Any
 
 from hierlab.lab import page
+from hierlab.lab.entries import Entry
 from hierlab.lab.errors import Refused, suggest
-from hierlab.lab.page import Entry
+from hierlab.lab.papers_table import papers_filter, papers_table
+from hierlab.lab.reference_pages import modules, reference_navigation
 from hierlab.papers import FAMILIES
 
-PACKAGE = Path(__file__).parents[1]
 MARKER = re.compile(r"\{\{ (\w+)((?: [^{}]+)?) \}\}")
 SECTIONS = ("paper", "claims", "cost", "commands", "source", "provenance")
 
@@ -140,7 +140,7 @@ def _site_markers(to_root: str, shelf: Mapping[str, Entry]) -> dict[str, Marker]
 
     return {
         "count": count,
-        "papers": lambda: page.papers_filter(every) + page.papers_table(every, to_root),
+        "papers": lambda: papers_filter(every) + papers_table(every, to_root),
         "families": lambda: _families(every),
     }
 
@@ -163,7 +163,7 @@ def _family_markers(slug: str, to_root: str, shelf: Mapping[str, Entry]) -> dict
             raise Refused(f"no paper {lab!r}")
         return page.figure(shelf[lab], name, to_root)
 
-    return {"methods": lambda: page.papers_table(members, to_root, with_family=False), "figure": figure}
+    return {"methods": lambda: papers_table(members, to_root, with_family=False), "figure": figure}
 
 
 def _paper_markers(entry: Entry, to_root: str, placed: Mapping[str, Sequence[str]]) -> dict[str, Marker]:
@@ -209,65 +209,9 @@ def _paper_page(entry: Entry) -> str:
         return _UNWRITTEN.format(name=entry.paper.name)
     module = f"hierlab.{entry.paper.family}.{entry.paper.slug.replace('-', '_')}"
     method = (
-        f"::: {module}\n    options: {{skip_local_inventory: true, heading_level: 3}}"
-        if module in modules()
-        else page.escape(entry.paper.idea)
+        f"::: {module}\n    options: {{skip_local_inventory: true, heading_level: 3}}" if module in modules() else escape(entry.paper.idea)
     )
     return _WRITTEN.format(name=entry.paper.name, method=method)
-
-
-def modules() -> dict[str, str]:
-    """Every public module of hierlab, with the first sentence of its docstring, in alphabetical order; nothing is imported."""
-    found = {}
-    for file in sorted(PACKAGE.rglob("*.py")):
-        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
-        parts = parts[:-1] if parts[-1] == "__init__" else parts
-        if not any(part.startswith("_") for part in parts):
-            found[".".join(parts)] = _first_line(file)
-    return dict(sorted(found.items()))
-
-
-def _first_line(file: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0].replace("|", "\\|")
-
-
-def reference_pages() -> dict[str, str]:
-    """A page for every module, by path below `docs/`; a package's page lists its modules."""
-    every = modules()
-    pages = {}
-    for name in every:
-        path = _reference_path(name)
-        if not path.endswith("index.md"):
-            pages[path] = f"# {name}\n\n::: {name}\n"
-            continue
-        inside = [m for m in every if m.rpartition(".")[0] == name]
-        rows = "".join(f"| [`{m.rpartition('.')[2]}`]({_relative(m, name)}) | {every[m]} |\n" for m in inside)
-        listing = f"| module | what it is |\n| --- | --- |\n{rows}" if inside else ""
-        # What a package imports from its modules stands on their pages; what it defines itself stands here.
-        own = "".join(
-            f"::: {name}.{member}\n    options: {{show_root_heading: true, show_root_full_path: false}}\n\n" for member in _defined(name)
-        )
-        pages[path] = f"# {name}\n\n::: {name}\n    options: {{members: false}}\n\n{listing}\n{own}"
-    return pages
-
-
-def _defined(package: str) -> list[str]:
-    """The public functions, classes and values that a package's own file defines."""
-    body = ast.parse((PACKAGE.parent.joinpath(*package.split(".")) / "__init__.py").read_text(encoding="utf-8")).body
-    names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    names += [node.targets[0].id for node in body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
-    return [name for name in names if not name.startswith("_")]
-
-
-def _reference_path(name: str) -> str:
-    parts = name.split(".")[1:]
-    package = (PACKAGE.joinpath(*parts) / "__init__.py").is_file()
-    return "/".join(["reference", *parts, "index.md"] if package else ["reference", *parts]) + ("" if package else ".md")
-
-
-def _relative(target: str, package: str) -> str:
-    return _reference_path(target).removeprefix(_reference_path(package).removesuffix("index.md"))
 
 
 def navigation(shelf: Mapping[str, Entry]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -276,14 +220,4 @@ def navigation(shelf: Mapping[str, Entry]) -> tuple[dict[str, Any], dict[str, An
     for family in FAMILIES.values():
         members = [{e.paper.name: f"labs/{e.paper.slug}.md"} for e in shelf.values() if e.paper.family == family.slug]
         families.append({family.title: [f"families/{family.slug}/index.md", *members]})
-    return {"Families": families}, {"Reference": _reference_navigation(PACKAGE.name)}
-
-
-def _reference_navigation(package: str) -> list[Any]:
-    every = modules()
-    inside = [m for m in every if m.rpartition(".")[0] == package]
-    items: list[Any] = [_reference_path(package)]
-    for name in inside:
-        path, label = _reference_path(name), name.rpartition(".")[2]
-        items.append({label: _reference_navigation(name) if path.endswith("index.md") else path})
-    return items
+    return {"Families": families}, {"Reference": reference_navigation()}
