@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -226,3 +227,8 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
 def test_options_of_the_tiny_model_belong_to_it(option):
     with pytest.raises(ValueError, match="belong to 'tiny'"):
         load("smollm2-135m", **option)
+
+
+def test_importing_costs_no_transformers():
+    code = "import sys, hierlab.models, hierlab.rollout; sys.exit('transformers' in sys.modules or 'peft' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
