@@ -28,7 +28,9 @@ def _(overrides, scale, seeds):
         iterations: int = setting(60, "updates of the table in SearchHouse", least=1)
         tasks: int = setting(8, "tasks an iteration in SearchHouse", least=1)
         group_size: int = setting(8, "rollouts a task", least=2)
-        rates: tuple[float, ...] = setting((0.6, 1.2, 2.4), "step sizes that every method chooses its own from, in SearchHouse", above=0)
+        rates: tuple[float, ...] = setting(
+            (0.3, 0.6, 1.2, 2.4, 4.8), "step sizes in SearchHouse that every method chooses its own from", above=0
+        )
         batches: int = setting(500, "batches under the microscope", least=2)
         agent: Literal["textworld", "alfworld"] = setting("textworld", "what the language model plays")
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
@@ -71,6 +73,7 @@ def _(overrides, scale, seeds):
                 "micro_batch": 16,
                 "kl_weight": 0.01,
             },
+            seeds={"smoke": 1, "reduced": 20, "full": 3},
         ),
         seeds=seeds,
     )
@@ -201,8 +204,8 @@ def _(bench, observed):
 def _():
     mo.md(r"""
     ## Experiment
-    Every method trains with the same tasks, rollouts and updates, at three step sizes; it is measured at its own best one (chosen
-    for each seed by the *other* seeds) and at the shared middle one. "GRPO, GiGPO's step" is the control that separates the idea
+    Every method trains with the same tasks, rollouts and updates, at each step size of one grid; it is measured at its own best one
+    (chosen for each seed by the *other* seeds) and at the shared middle one. "GRPO, GiGPO's step" is the control that separates the idea
     from its scale: GRPO's direction with the length that GiGPO's update would have had.
 
     1. **SearchHouse**, a table of logits; the success of each policy is computed exactly.
