@@ -7,6 +7,7 @@ room, and bring it to its destination.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,12 @@ THINGS = (
 COMPASS = {"north": (0, 1), "south": (0, -1), "east": (1, 0), "west": (-1, 0)}
 OPPOSITE = {"north": "south", "south": "north", "east": "west", "west": "east"}
 
+WORDS = (
+    *(*ROOMS, *CONTAINERS, *SUPPORTERS, *THINGS, *COMPASS, "go", "open", "close", "take", "from", "put", "on", "insert", "into"),
+    *("closed", "empty", "exits", "carrying", "nothing", "goal", ".", ",", ":"),
+)
+"""Every word and mark that the player of any house can read or may write."""
+
 
 @dataclass(frozen=True)
 class GameSettings:
@@ -36,13 +43,13 @@ class GameSettings:
     Attributes:
         rooms: number of rooms, connected as a tree.
         objects: number of pieces of furniture: containers, which are closed at first, and supporters.
-        things: number of things that can be carried; one is the target, the others distract.
+        things: number of things that can be carried; one is the target, the others distract, and multiply the states.
         quest_length: number of commands in a shortest solution.
     """
 
     rooms: int = 4
     objects: int = 5
-    things: int = 2
+    things: int = 1
     quest_length: int = 6
 
     def __post_init__(self):
@@ -84,7 +91,35 @@ class House:
     def goal(self) -> str:
         """The command that ends the errand."""
         container = {name: is_container for name, is_container, _ in self.furniture}[self.destination]
-        return f"insert {self.target} into {self.destination}" if container else f"put {self.target} on {self.destination}"
+        return place_command(self.target, self.destination, container)
+
+
+def place_command(thing: str, piece: str, container: bool) -> str:
+    """The command that puts a thing into a container or on a supporter."""
+    return f"insert {thing} into {piece}" if container else f"put {thing} on {piece}"
+
+
+def describe(
+    room: str, furniture: Sequence[tuple[str, Sequence[str] | None]], exits: Sequence[str], carried: Sequence[str], goal: str
+) -> str:
+    """An observation: one line that is the same whenever the same things are to be seen.
+
+    Args:
+        room: where the player is.
+        furniture: each piece with the things in or on it; None for a closed container.
+        exits: directions that lead on.
+        carried: things the player has.
+        goal: the errand.
+
+    >>> describe("hall", [("box", None), ("desk", ["pen", "cup"]), ("rack", [])], ["east"], [], "put pen on rack")
+    'hall. box closed. desk: cup, pen. rack empty. exits east. carrying nothing. goal: put pen on rack'
+    """
+    parts = [room]
+    for piece, things in furniture:
+        parts.append(f"{piece} closed" if things is None else f"{piece}: {', '.join(sorted(things))}" if things else f"{piece} empty")
+    for name, words in (("exits", exits), ("carrying", carried)):
+        parts.append(f"{name} {', '.join(sorted(words)) or 'nothing'}")
+    return ". ".join([*parts, f"goal: {goal}"])
 
 
 def draw_house(settings: GameSettings, seed: int, *, attempts: int = 200) -> House:

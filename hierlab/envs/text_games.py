@@ -104,6 +104,15 @@ def normalise(action: str) -> str:
     return " ".join(action.lower().split())
 
 
+def brief(turns: Sequence[tuple[str, str]], now: Observation) -> str:
+    """A transcript for small models: of a remembered observation, only its first sentence is kept, which names the place.
+
+    >>> brief([("hall. box closed. exits east", "go east")], Observation("kitchen. exits west"))
+    'hall > go east kitchen. exits west >'
+    """
+    return " ".join([*(f"{seen.partition('.')[0]} > {command}" for seen, command in turns), f"{now.text} >"])
+
+
 class Interpreter:
     """A world played by TextWorld itself, whatever the game's format.
 

@@ -8,7 +8,6 @@ the game would say, some thousand times faster.
 
 from __future__ import annotations
 
-import inspect
 import re
 import shutil
 import sys
@@ -22,13 +21,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hierlab.envs import house as house_module
 from hierlab.envs import state_graph as graph_module
 from hierlab.envs.environment import Observation
-from hierlab.envs.house import OPPOSITE, GameSettings, House, draw_house
+from hierlab.envs.house import OPPOSITE, GameSettings, House, describe, draw_house
 from hierlab.envs.state_graph import GraphWorld, StateGraph
 from hierlab.envs.text_games import RULES, Interpreter, Rules, TextEnvironment
 from hierlab.files import cache_folder, digest, locked, read_json, write_json
 from hierlab.seeds import derive_seed
+from hierlab.sources import source_digest
 
 VERBS = ("go", "open", "close", "take", "put", "insert")
 """What a player may do. TextWorld's `look`, `inventory` and `examine` are left out because every observation shows the room and
@@ -131,25 +132,30 @@ def train_and_held_out(
 
 
 def vocabulary(tasks: Sequence[TextWorldTask]) -> list[str]:
-    """Every word a player of these games can read or may write, sorted."""
+    """Every word and mark that a player of these games can read or may write, sorted."""
     lines = {line for task in tasks for line in (*task.graph.texts, *(c for table in task.graph.moves for c in table))}
-    return sorted({word for line in lines for word in line.split()})
+    return sorted({word for line in lines for word in re.findall(r"\w+|[^\w\s]", line)})
 
 
 def scene_text(description: str, inventory: str, goal: str) -> str:
-    """One line of words for what a game prints in several, in an order that does not depend on what happened before.
+    """The observation in what a game prints of a room (see `_description`) and of what is carried.
 
-    Inform lists things in the order they were moved; here they are sorted, so that the same state always reads the same.
+    Inform lists things in the order they were moved; `describe` sorts them, so that the same state always reads the same.
 
-    >>> scene_text("-= Hall =-\\nbox closed; desk: pen and cup; exits: east;", "You are carrying nothing.", "put pen on rack")
-    'hall . box closed . desk : cup , pen . exits : east . carrying : nothing . goal : put pen on rack'
+    >>> scene_text("-= Hall =-\\nbox closed; desk: pen and cup; exits: east;", "You are carrying: a hat.", "put pen on rack")
+    'hall. box closed. desk: cup, pen. exits east. carrying hat. goal: put pen on rack'
     """
     title, _, body = description.partition("=-")
-    lists = [part for part in body.replace("\n", " ").split(";") if part.strip()]
-    carried = re.sub(r"\b(an?|some|the) ", "", inventory.removeprefix("You are ").strip(" .\n"))
-    if ":" not in carried:
-        carried = carried.replace("carrying ", "carrying: ")
-    return " . ".join([title.strip(" -=").lower(), *map(_sorted_list, lists), _sorted_list(carried), f"goal : {goal}"])
+    *furniture, exits = [part.strip() for part in body.split(";") if part.strip()]
+    pieces = [(part.removesuffix(" closed").partition(":")[0], None if part.endswith(" closed") else _listed(part)) for part in furniture]
+    carried = re.sub(r"\ban? ", "", inventory.partition("carrying")[2].rstrip(". \n"))
+    return describe(title.strip("-= \n").lower(), pieces, _listed(exits), _listed(carried), goal)
+
+
+def _listed(text: str) -> list[str]:
+    """What a text lists: `desk: pen, hat and cup` -> pen, hat, cup; `nothing` -> nothing at all."""
+    things = text.rpartition(":")[2].strip()
+    return [] if things == "nothing" else re.split(", | and ", things)
 
 
 def _observe(state: Any, opening: Any) -> Observation:
@@ -158,15 +164,9 @@ def _observe(state: Any, opening: Any) -> Observation:
     return Observation(scene_text(state["description"], state["inventory"], opening["objective"]), allowed)
 
 
-def _sorted_list(text: str) -> str:
-    """`desk: pen and cup` -> `desk : cup , pen`; a text without a list stays as it is."""
-    name, colon, things = text.partition(":")
-    return f"{name.strip()} : {' , '.join(sorted(re.split(r', | and ', things.strip())))}" if colon else text.strip()
-
-
 def _content_hash(house: House) -> str:
     """Names everything a compiled and explored game depends on: the house, the code that builds it, the tools it uses."""
-    code = [inspect.getsource(module) for module in (sys.modules[__name__], graph_module)]
+    code = source_digest(sys.modules[__name__], house_module, graph_module)
     return digest({"house": asdict(house), "code": code, "tools": {name: version(name) for name in ("textworld", "jericho")}})[:32]
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from hierlab.envs import alfworld
 from hierlab.envs.environment import Environment, EpisodicTask, Observation
-from hierlab.envs.house import GameSettings, draw_house
+from hierlab.envs.house import WORDS, GameSettings, describe, draw_house
+from hierlab.envs.house_graph import predict
 from hierlab.envs.state_graph import GraphWorld, StateGraph
-from hierlab.envs.text_games import Interpreter, Rules, Scene, TextEnvironment, normalise
+from hierlab.envs.text_games import Interpreter, Rules, Scene, TextEnvironment, brief, normalise
 from hierlab.envs.textworld import VERBS, disjoint_games, game, games, scene_text, train_and_held_out, vocabulary
 
 pytestmark = pytest.mark.filterwarnings("ignore:Game .* is not fully supported")  # by jericho; TextWorld supports it
@@ -68,7 +69,7 @@ def test_smallest_house_is_solved_by_take_and_put():
     task = game(draw_house(GameSettings(rooms=1, objects=2, things=1, quest_length=2), seed=3))
     verbs = [command.split()[0] for command in task.walkthrough]
     assert verbs == ["take", "put"]
-    assert "exits : nothing" in task.environment().reset().text
+    assert "exits nothing" in task.environment().reset().text
 
 
 def test_one_state_graph_without_a_win():
@@ -151,13 +152,20 @@ def test_graph_distances_and_solutions():
     assert StateGraph.from_json(json.loads(json.dumps(CORRIDOR.to_json()))) == CORRIDOR
 
 
-def test_lists_are_sorted_so_that_a_state_reads_the_same_whatever_came_before():
+def test_observations_are_sorted_so_that_a_state_reads_the_same_whatever_came_before():
     goal = "put pen on rack"
     one = scene_text("-= Den =-\nbox: pen, cup and rope; exits: east, north;", "You are carrying: a hat and an apple.", goal)
-    two = scene_text(
-        "-= Den =-\n\nbox: rope, pen and cup;\nexits: north, east;\n", "You are carrying: an apple and a hat.", "put pen on rack"
-    )
-    assert one == two == "den . box : cup , pen , rope . exits : east , north . carrying : apple , hat . goal : put pen on rack"
+    two = scene_text("-= Den =-\n\nbox: rope, pen and cup;\nexits: north, east;\n", "You are carrying: an apple and a hat.", goal)
+    assert one == two == "den. box: cup, pen, rope. exits east, north. carrying apple, hat. goal: put pen on rack"
+    assert one == describe("den", [("box", ["rope", "pen", "cup"])], ["north", "east"], ["hat", "apple"], goal)
+    bare = scene_text("-= Den =-\nbox closed; desk: nothing; exits: nothing;", "You are carrying nothing.", goal)
+    assert bare == "den. box closed. desk empty. exits nothing. carrying nothing. goal: put pen on rack"
+
+
+def test_brief_transcript_keeps_places_and_commands():
+    turns = [("hall. box closed. exits east", "go east"), ("porch", "wait")]
+    assert brief(turns, Observation("den. box closed")) == "hall > go east porch > wait den. box closed >"
+    assert brief([], Observation("den")) == "den >"
 
 
 def test_walkthrough_has_the_quest_length_and_wins(tasks):
@@ -210,7 +218,8 @@ def test_vocabulary_covers_whatever_a_player_meets(tasks):
         for seed in range(5):
             first, *steps = walk(task.environment(), seed)
             for observation in [first, *(step.observation for step in steps)]:
-                assert words >= {word for line in (observation.text, *observation.admissible) for word in line.split()}
+                assert words >= {word.strip(".,:") for line in (observation.text, *observation.admissible) for word in line.split()}
+    assert set(WORDS) >= words >= {".", ",", ":"}
     assert vocabulary(tasks) == sorted(words)
 
 
@@ -222,6 +231,15 @@ def test_graph_says_exactly_what_the_interpreter_says(tasks):
         written, running = task.environment(), task.interpreted()
         for seed in range(12):
             assert walk(written, seed) == walk(running, seed)
+
+
+@pytest.mark.parametrize(
+    "settings", [TINY, GameSettings(rooms=1, objects=2, quest_length=2), GameSettings(rooms=3, objects=5, quest_length=7)]
+)
+def test_prediction_is_what_exploration_finds(settings):
+    for seed in range(2):
+        house = draw_house(settings, seed)
+        assert predict(house) == game(house).graph
 
 
 def test_every_move_of_a_graph_is_a_move_of_the_game(tasks):
