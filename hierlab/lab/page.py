@@ -32,6 +32,11 @@ def not_published(entry: Entry) -> str:
     return f'<p class="absent">No result is published yet; {steps} put one here.</p>'
 
 
+def _awaited(entry: Entry, what: str) -> str:
+    """The same in few words, for a place among others."""
+    return f'<p class="absent">{what}: {"not published yet" if entry.lab else "the lab is not written yet"}.</p>'
+
+
 def heading(entry: Entry, to_root: str) -> str:
     """What stands under a page's title: the paper, its sources, the idea in one sentence."""
     p = entry.paper
@@ -108,7 +113,7 @@ def figure(entry: Entry, name: str, to_root: str) -> str:
         Refused: if results are published, but not this figure.
     """
     if entry.shown is None:
-        return not_published(entry)
+        return _awaited(entry, f"Figure {name}")
     found = {f["name"]: f for f in entry.shown["figures"]}
     if name not in found:
         raise Refused(f"{entry.paper.slug} has published no figure {name!r}: {suggest(name, found)}")
@@ -150,11 +155,11 @@ def ledger_table(entry: Entry, name: str) -> str:
         Refused: if results are published, but not this table.
     """
     if entry.shown is None:
-        return not_published(entry)
+        return _awaited(entry, f"Table {name}")
     tables = entry.shown["tables"]
     if name not in tables:
         raise Refused(f"{entry.paper.slug} has published no table {name!r}: {suggest(name, tables)}")
-    return _named(name, table(tables[name]["columns"], tables[name]["rows"]))
+    return table(tables[name]["columns"], tables[name]["rows"])
 
 
 def experiment(entry: Entry, name: str, *metrics: str) -> str:
@@ -164,7 +169,7 @@ def experiment(entry: Entry, name: str, *metrics: str) -> str:
         Refused: if results are published, but not this experiment or one of these metrics.
     """
     if entry.shown is None:
-        return not_published(entry)
+        return _awaited(entry, f"Experiment {name}")
     found = entry.shown["experiments"]
     if name not in found:
         raise Refused(f"{entry.paper.slug} has published no experiment {name!r}: {suggest(name, found)}")
@@ -174,11 +179,11 @@ def experiment(entry: Entry, name: str, *metrics: str) -> str:
     except KeyError as error:
         raise Refused(f"{entry.paper.slug}: {error.args[0]}") from None
     note = " ".join(filter(None, [f"Mean over {len(results.seeds)} seeds and its 95 % interval.", results.rule]))
-    return _named(name, f'{table(columns, rows)}<p class="table-note">{escape(note)}</p>')
+    return f'{table(columns, rows)}<p class="table-note">{escape(note)}</p>'
 
 
-def _named(name: str, html: str) -> str:
-    """A table under its name."""
+def named(name: str, html: str) -> str:
+    """A table under its name, where no sentence introduces it."""
     return f'<p class="table-name">{escape(name)}</p>{html}'
 
 

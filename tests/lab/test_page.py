@@ -69,7 +69,7 @@ def visible(html):
 
 class TestNothingPublished:
     def test_a_paper_without_a_lab_says_so(self):
-        assert "not written yet" in page.figure(Entry(PAPER), "curve", "")
+        assert "Figure curve: the lab is not written yet" in page.figure(Entry(PAPER), "curve", "")
         assert "lab not written yet" in visible(papers_table([Entry(PAPER)], ""))
 
     def test_a_lab_without_a_result_says_how_to_get_one(self, root):

@@ -43,13 +43,13 @@ class TestMarkers:
 
     def test_what_is_placed_by_name_is_not_among_the_rest(self):
         entry = with_lab()["gigpo"]
-        tables = {name: {"columns": ["x"], "rows": [["cell"]]} for name in ("first", "second")}
+        tables = {name: {"columns": ["x"], "rows": [[f"cell of {name}"]]} for name in ("first", "second")}
         shown = {"claims": [], "seeds": [0], "tables": tables, "figures": [], "experiments": {}}
         shelf = {**SHELF, "gigpo": Entry(entry.paper, None, {"reduced": shown})}
         text = filled("{{ table second }}\n\n--\n\n{{ tables }}", "labs/gigpo.md", "", shelf)
         before, after = text.split("--")
-        assert "second" in before
-        assert "first" in after
+        assert "cell of second" in before
+        assert 'table-name">first' in after
         assert "second" not in after
 
 

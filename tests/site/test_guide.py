@@ -14,7 +14,11 @@ from synthetic_results import REPOSITORY
 
 from hierlab.credit import ESTIMATORS
 from hierlab.lab.check import check_lab
-from hierlab.lab.places import SCALES
+from hierlab.lab.ledger import published
+from hierlab.lab.notebook import read_notebook
+from hierlab.lab.places import SCALES, lab_file
+from hierlab.lab.settings import assignments
+from hierlab.lab.site_pages import MARKER
 from hierlab.papers import papers
 
 DOCS = REPOSITORY / "docs"
@@ -54,6 +58,8 @@ class TestCommands:
         slugs = {p.slug for p in papers()}
         assert set(given.get("labs") or [given.get("lab", "gigpo")]) <= slugs
         assert given.get("scale", "reduced") in SCALES
+        for lab in given.get("labs") or []:  # settings that do not exist, or do not fit, are refused here
+            read_notebook(lab_file(lab)).settings(given.get("scale", "reduced"), assignments(given.get("set_") or []))
 
     @pytest.mark.parametrize("line", [c for c in commands() if not c.startswith("hierlab ")])
     def test_the_others_are_known(self, line):
@@ -171,3 +177,14 @@ class TestArticles:
         items = re.findall(r"^\d+\. (.*)", section, re.MULTILINE)
         assert len(items) >= 5
         assert all(re.match(r"==(paper|released code|our choice)== ", item) for item in items)
+
+    @pytest.mark.parametrize("page", sorted(DOCS.glob("labs/*.md")), ids=lambda p: p.stem)
+    def test_every_published_number_is_explained(self, page):
+        """What a table of the ledger calls a number stands in the article's glossary."""
+        record = published(page.stem, "reduced")
+        if record is None:
+            return
+        terms = {term.strip() for line in re.findall(r"^(.+)\n:   ", page.read_text(), re.MULTILINE) for term in re.split("[,;]", line)}
+        shown = [m for m in MARKER.finditer(page.read_text()) if m[1] == "experiment"]
+        assert {metric for m in shown for metric in shlex.split(m[2])[1:]} <= terms
+        assert {name.partition(": ")[2] for metrics in record["metrics"].values() for name in metrics} <= terms
