@@ -124,7 +124,7 @@ Marker = Callable[..., str]
 
 
 def _site_markers(to_root: str, shelf: Mapping[str, Entry]) -> dict[str, Marker]:
-    every = tuple(shelf.values())
+    every = _most_to_show_first(shelf.values())
     counts = {
         "papers": len(every),
         "claims": sum(len(e.paper.claims) for e in every),
@@ -145,6 +145,11 @@ def _site_markers(to_root: str, shelf: Mapping[str, Entry]) -> dict[str, Marker]
     }
 
 
+def _most_to_show_first(entries: Iterable[Entry]) -> list[Entry]:
+    """Published results, then labs, then the rest, each in the register's order."""
+    return sorted(entries, key=lambda entry: (entry.shown is None, entry.lab is None))
+
+
 def _families(every: Sequence[Entry]) -> str:
     """All families, each with what its papers share and how many they are."""
     items = []
@@ -156,7 +161,7 @@ def _families(every: Sequence[Entry]) -> str:
 
 
 def _family_markers(slug: str, to_root: str, shelf: Mapping[str, Entry]) -> dict[str, Marker]:
-    members = [e for e in shelf.values() if e.paper.family == slug]
+    members = _most_to_show_first(e for e in shelf.values() if e.paper.family == slug)
 
     def figure(lab: str, name: str) -> str:
         if lab not in shelf:

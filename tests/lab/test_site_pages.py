@@ -32,6 +32,10 @@ class TestMarkers:
         html = filled("{{ papers }}", "index.md", "", SHELF)
         assert html.count("<tr data-family") == len(papers())
 
+    def test_what_has_most_to_show_stands_first(self):
+        html = filled("{{ papers }}", "index.md", "", with_lab())
+        assert re.findall(r'href="labs/([\w-]+)/"', html)[:2] == ["gigpo", next(iter(SHELF))]
+
     @pytest.mark.parametrize("family", FAMILIES)
     def test_a_family_page_lists_its_papers(self, family):
         html = filled("{{ methods }}", f"families/{family}/index.md", "../../", SHELF)
