@@ -147,9 +147,5 @@ class Interpreter:
         """Send a command to the game."""
         return self._scene(self._game.step(command)[0])
 
-    def close(self) -> None:
-        """End the interpreter."""
-        self._game.close()
-
     def _scene(self, state: Any) -> Scene:
         return Scene(self._observe(state, self._opening), won=bool(state["won"]), over=bool(state["won"] or state["lost"]))

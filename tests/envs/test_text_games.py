@@ -18,7 +18,7 @@ from hierlab.envs.house import WORDS, GameSettings, describe, draw_house
 from hierlab.envs.house_graph import predict
 from hierlab.envs.state_graph import GraphWorld, StateGraph
 from hierlab.envs.text_games import Interpreter, Rules, Scene, TextEnvironment, brief, normalise
-from hierlab.envs.textworld import VERBS, disjoint_games, game, games, scene_text, train_and_held_out, vocabulary
+from hierlab.envs.textworld import VERBS, disjoint_games, explore, game, games, scene_text, train_and_held_out, vocabulary
 
 pytestmark = pytest.mark.filterwarnings("ignore:Game .* is not fully supported")  # by jericho; TextWorld supports it
 
@@ -427,6 +427,11 @@ def test_bad_graphs():
         StateGraph.from_json({"texts": ["a"]})
     with pytest.raises(ValueError, match="cannot be won"):
         CORRIDOR.solution(3)
+
+
+def test_games_with_too_many_states_are_refused(tasks):
+    with pytest.raises(ValueError, match="more than 5 states; choose fewer"):
+        explore(tasks[0].path, tasks[0].house.goal, limit=5)
 
 
 def test_missing_game_file(tmp_path):
