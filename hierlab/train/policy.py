@@ -6,7 +6,8 @@ that samples from the current weights. Each iteration draws its random numbers f
 a checkpoint continues bit by bit (on the CPU) as if it had never stopped.
 
 Launched by `accelerate launch`, every process collects whole groups of its own share of the tasks, and gradients are averaged so
-that the loss is that of the joint batch. Sharded models (FSDP) need an engine that holds its own weights, such as vLLM's.
+that the loss is that of the joint batch. Sharded models (FSDP) need an engine that holds its own weights, such as vLLM's. Neither has
+been run here: the tests use one process.
 """
 
 from __future__ import annotations
