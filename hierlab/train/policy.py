@@ -140,8 +140,12 @@ class PolicyTrainer:
         self.path = Path(folder) / "checkpoint.safetensors" if folder else None
         self.history: list[Record] = []
 
-    def fit(self, iterations: int) -> list[Record]:
+    def fit(self, iterations: int, *, tokens: int | None = None) -> list[Record]:
         """Train until `iterations` are done in all, from the checkpoint if there is one.
+
+        Args:
+            iterations: when to stop.
+            tokens: stop earlier, after the iteration in which the rollouts so far have cost this many generated tokens.
 
         Returns:
             One record an iteration: reward, success, loss, clip fractions, KL, gradient norm, cost in tokens and seconds, and what
@@ -151,12 +155,14 @@ class PolicyTrainer:
             self._resume()
         if not self.history and self.evaluate:
             self._log({"iteration": 0} | self._evaluation(0))
-        while (done := self.iteration) < iterations:
+        budget = float("inf") if tokens is None else tokens
+        while (done := self.iteration) < iterations and self.generated_tokens < budget:
             record = self.step()
-            if self.evaluate and ((done + 1) % self.evaluate_every == 0 or done + 1 == iterations):
+            last = done + 1 == iterations or self.generated_tokens + record["generated_tokens"] >= budget
+            if self.evaluate and ((done + 1) % self.evaluate_every == 0 or last):
                 record |= self._evaluation(done + 1)
             self._log(record)
-            if (done + 1) % self.checkpoint_every == 0 or done + 1 == iterations:
+            if (done + 1) % self.checkpoint_every == 0 or last:
                 self._save()
         return self.history
 
@@ -164,6 +170,11 @@ class PolicyTrainer:
     def iteration(self) -> int:
         """Iterations done."""
         return int(self.history[-1]["iteration"]) if self.history else 0
+
+    @property
+    def generated_tokens(self) -> float:
+        """Tokens that the rollouts of all iterations have cost."""
+        return sum(record.get("generated_tokens", 0) for record in self.history)
 
     def step(self) -> Record:
         """One iteration: collect, estimate, update."""

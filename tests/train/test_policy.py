@@ -157,6 +157,17 @@ def test_killed_run_ends_with_the_same_numbers(tmp_path, steps):
     assert same(_after(trainer(folder=tmp_path, checkpoint_every=1), 6), _after(trainer(), 6))
 
 
+def test_a_budget_of_tokens_ends_a_run(tmp_path):
+    whole = trainer(evaluate=lambda engine, generator: {"held_out": 0.5}).fit(4)
+    spent = whole[1]["generated_tokens"] + whole[2]["generated_tokens"]
+    for tokens, iterations in [(0, 0), (1, 1), (spent, 2), (spent + 1, 3)]:
+        cut = trainer(evaluate=lambda engine, generator: {"held_out": 0.5}).fit(4, tokens=tokens)
+        assert [r["iteration"] for r in cut] == list(range(iterations + 1))
+        assert "held_out" in cut[-1]
+    trainer(folder=tmp_path).fit(4, tokens=1)
+    assert len(trainer(folder=tmp_path).fit(4, tokens=spent)) == 2
+
+
 def test_evaluation_does_not_disturb_training():
     calls = []
 
