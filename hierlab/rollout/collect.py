@@ -44,7 +44,9 @@ class GroupCollector:
         _check_group_size(self.group_size)
 
     def __call__(self, policy: Engine, tasks: Sequence[Problem], generator: torch.Generator) -> Rollouts:
-        """One row a response: its own trajectory, its state the prompt, its reward the verifier's. Optional column: `response`.
+        """One row a response: its own trajectory, its state the prompt, its reward the verifier's.
+
+        Optional columns: `success` (whether the verifier gave full marks, 1) and `response`.
 
         Raises:
             ValueError: if there are no tasks, or a prompt cannot be answered (`Engine.generate`).
@@ -54,13 +56,15 @@ class GroupCollector:
         texts = [self.prompt(task) for task in tasks for _ in range(self.group_size)]
         samples = policy.generate(encode_prompts(policy.tokenizer, texts), self.params, generator)
         responses = _texts(policy, samples)
+        rewards = [task.verify(response) for (task, _, _), response in zip(asked, responses, strict=True)]
         return _rows(
             samples,
-            rewards=[task.verify(response) for (task, _, _), response in zip(asked, responses, strict=True)],
+            rewards=rewards,
             task=[task.id for task, _, _ in asked],
             trajectory=[(task.id, place, k) for task, place, k in asked],
             turn=[0] * len(asked),
             state=texts,
+            success=[reward >= 1 for reward in rewards],
             response=responses,
         )
 

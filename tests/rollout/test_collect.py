@@ -1,5 +1,5 @@
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
@@ -218,9 +218,11 @@ def test_success_belongs_to_the_whole_trajectory(tiny, generator):
 
 def test_success_rate_needs_its_column(tiny, generator):
     rollouts = GroupCollector(1, SamplingParams(4))(Scripted(tiny.tokenizer, [["count"]]), [Count(1)], generator)
+    assert success_rate(rollouts) == 1
+    bare = replace(rollouts, columns={})
     with pytest.raises(KeyError, match="success"):
-        success_rate(rollouts)
-    assert summary(rollouts)["return"] == 1
+        success_rate(bare)
+    assert summary(bare)["return"] == 1
 
 
 # --- with a real engine ----------------------------------------------------------------------------------------------------------
