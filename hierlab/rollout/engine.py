@@ -27,12 +27,23 @@ _DROP_BELOW = 0.75
 
 
 class Engine(Protocol):
-    """What samples from a policy."""
+    """What samples from a policy.
+
+    Attributes:
+        tokenizer: of the policy.
+        end_ids: the tokens that end a response, beside those that `SamplingParams` names.
+    """
 
     tokenizer: PreTrainedTokenizerBase
+    end_ids: tuple[int, ...]
 
-    def generate(self, prompts: Sequence[Sequence[int]], params: SamplingParams, generator: torch.Generator) -> Samples:
-        """One response per prompt (token ids), in order; the same generator state gives the same responses."""
+    def generate(
+        self, prompts: Sequence[Sequence[int]], params: SamplingParams, generator: torch.Generator, limits: Sequence[int] | None = None
+    ) -> Samples:
+        """One response per prompt (token ids), in order; the same generator state gives the same responses.
+
+        `limits` are the most tokens of each response, where these are fewer than `params.max_new_tokens`.
+        """
 
     def sync(self, model: nn.Module) -> None:
         """Sample from the current weights of `model` from now on."""
@@ -62,7 +73,9 @@ class TransformersEngine:
         if model is not self.model:
             raise ValueError("a TransformersEngine shares its model's weights and cannot follow another model; make a new engine")
 
-    def generate(self, prompts: Sequence[Sequence[int]], params: SamplingParams, generator: torch.Generator) -> Samples:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], params: SamplingParams, generator: torch.Generator, limits: Sequence[int] | None = None
+    ) -> Samples:
         """Sample one response per prompt.
 
         Every row has its own random numbers, drawn before the first token: a row's response does not depend on when others end,
@@ -72,18 +85,21 @@ class TransformersEngine:
             prompts: N prompts as token ids; equal ones are read only once.
             params: how to sample. A response ends at one of `stop_ids` or of the model's end-of-sequence tokens.
             generator: source of all randomness, on any device.
+            limits: N numbers of tokens after which each response is cut, where these are less than `params.max_new_tokens`.
 
         Raises:
-            ValueError: if there is no prompt, an empty one, one with ids outside the vocabulary, or one that does not fit the
-                model's context together with `max_new_tokens`.
+            ValueError: if there is no prompt, an empty one, one with ids outside the vocabulary, one that does not fit the model's
+                context together with its response, or a limit is below 1.
             FloatingPointError: if the model's logits are not finite.
         """
-        check_prompts(prompts, params, vocabulary_size=self.vocabulary_size, context=self.context)
+        lengths = longest_responses(len(prompts), params, limits)
+        check_prompts(prompts, lengths, vocabulary_size=self.vocabulary_size, context=self.context)
         device = self.model.device
         number: dict[tuple[int, ...], int] = {}
         place = torch.tensor([number.setdefault(tuple(prompt), len(number)) for prompt in prompts], device=device)
         prompt_ids, prompt_mask = pad_left(list(number), self.pad_id, device)
-        shape = len(prompts), params.max_new_tokens
+        limit = torch.tensor(lengths, device=device)
+        shape = len(prompts), max(lengths)
         response_ids = torch.full(shape, self.pad_id, dtype=torch.int64, device=device)
         response_mask = torch.zeros(shape, dtype=torch.bool, device=device)
         logp = torch.zeros(shape, device=device)
@@ -94,14 +110,14 @@ class TransformersEngine:
             decoder = read_prompts(self.model, prompt_ids, prompt_mask, place)
             rows = torch.arange(len(prompts), device=device)  # which response each row of the decoder's batch writes
             alive = torch.ones(len(prompts), dtype=torch.bool, device=device)
-            for t in range(params.max_new_tokens):
+            for t in range(max(lengths)):
                 token, token_logp = choose(decoder.logits, uniform[rows, t], params)
                 response_ids[rows, t] = torch.where(alive, token, self.pad_id)
                 response_mask[rows, t] = alive
                 logp[rows, t] = torch.where(alive, token_logp, 0.0)
-                alive &= (token[:, None] != stop).all(dim=1)
+                alive &= (token[:, None] != stop).all(dim=1) & (t + 1 < limit[rows])
                 left = int(alive.sum())
-                if left == 0 or t + 1 == params.max_new_tokens:
+                if left == 0:
                     break
                 if left <= _DROP_BELOW * len(rows):
                     kept = alive.nonzero()[:, 0]
@@ -122,8 +138,23 @@ def end_ids(policy: LanguageModel) -> tuple[int, ...]:
     return tuple(sorted({i for i in (policy.tokenizer.eos_token_id, *configured) if i is not None}))
 
 
-def check_prompts(prompts: Sequence[Sequence[int]], params: SamplingParams, *, vocabulary_size: int, context: int | None) -> None:
-    """Refuse prompts that cannot be answered.
+def longest_responses(prompts: int, params: SamplingParams, limits: Sequence[int] | None) -> list[int]:
+    """The most tokens of each response.
+
+    Raises:
+        ValueError: if there is not one limit a prompt, or one is below 1.
+    """
+    if limits is None:
+        return [params.max_new_tokens] * prompts
+    if len(limits) != prompts:
+        raise ValueError(f"limits must have one number per prompt, got {len(limits)} for {prompts} prompts")
+    if wrong := [i for i, limit in enumerate(limits) if limit < 1]:
+        raise ValueError(f"a response needs room for at least one token, but the limit of prompt {wrong[0]} is {limits[wrong[0]]}")
+    return [min(limit, params.max_new_tokens) for limit in limits]
+
+
+def check_prompts(prompts: Sequence[Sequence[int]], lengths: Sequence[int], *, vocabulary_size: int, context: int | None) -> None:
+    """Refuse prompts that cannot be answered, `lengths` being the most tokens of each response.
 
     Raises:
         ValueError: if there is no prompt, an empty one, one with ids outside the vocabulary, or one that is too long.
@@ -135,8 +166,8 @@ def check_prompts(prompts: Sequence[Sequence[int]], params: SamplingParams, *, v
             raise ValueError(f"prompt {i} is empty: a model needs at least one token to continue, such as its beginning-of-sequence token")
         if not (min(prompt) >= 0 and max(prompt) < vocabulary_size):
             raise ValueError(f"prompt {i} has token ids outside the vocabulary of {vocabulary_size}")
-        if context is not None and len(prompt) + params.max_new_tokens > context:
-            wanted = f"prompt {i} has {len(prompt)} tokens, which with max_new_tokens={params.max_new_tokens} exceed"
+        if context is not None and len(prompt) + lengths[i] > context:
+            wanted = f"prompt {i} has {len(prompt)} tokens, which with max_new_tokens={lengths[i]} exceed"
             raise ValueError(f"{wanted} the model's context of {context}; shorten the prompt (less history), or generate less")
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from hierlab.models.lora import merged_weights
-from hierlab.rollout.engine import check_prompts, end_ids
+from hierlab.rollout.engine import check_prompts, end_ids, longest_responses
 from hierlab.rollout.sampling import Samples, SamplingParams, pad_left, pad_right
 
 if TYPE_CHECKING:
@@ -73,18 +73,21 @@ class VLLMEngine:
         self.llm.apply_model(load)
         self.llm.reset_prefix_cache()
 
-    def generate(self, prompts: Sequence[Sequence[int]], params: SamplingParams, generator: torch.Generator) -> Samples:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], params: SamplingParams, generator: torch.Generator, limits: Sequence[int] | None = None
+    ) -> Samples:
         """Sample one response per prompt; each has its own seed, drawn from `generator`.
 
         Raises:
             ValueError: as `TransformersEngine.generate`; also for `top_p` below 1, since vLLM would report log-probabilities of the
                 truncated distribution, which the trainer cannot reproduce.
         """
-        check_prompts(prompts, params, vocabulary_size=self.vocabulary_size, context=self.context)
+        lengths = longest_responses(len(prompts), params, limits)
+        check_prompts(prompts, lengths, vocabulary_size=self.vocabulary_size, context=self.context)
         if params.top_p < 1:
             raise ValueError(f"VLLMEngine reports log-probabilities of the whole vocabulary only at top_p=1, got {params.top_p}")
         seeds = torch.randint(2**31, (len(prompts),), generator=generator, device=generator.device).tolist()
-        requests = [self._request(params, seed) for seed in seeds]
+        requests = [self._request(params, seed, length) for seed, length in zip(seeds, lengths, strict=True)]
         outputs = self.llm.generate([{"prompt_token_ids": list(prompt)} for prompt in prompts], requests, use_tqdm=False)
         chosen = [output.outputs[0] for output in outputs]
         responses = [list(completion.token_ids) for completion in chosen]
@@ -93,9 +96,9 @@ class VLLMEngine:
         prompt_ids, prompt_mask = pad_left(prompts, self.pad_id, self.device)
         return Samples(response_ids, response_mask, pad_right(logp, 0.0, self.device)[0], prompt_ids, prompt_mask)
 
-    def _request(self, params: SamplingParams, seed: int) -> Any:
+    def _request(self, params: SamplingParams, seed: int, length: int) -> Any:
         return self._vllm.SamplingParams(
-            max_tokens=params.max_new_tokens,
+            max_tokens=length,
             temperature=params.temperature,
             seed=seed,
             stop_token_ids=[*self.end_ids, *params.stop_ids],

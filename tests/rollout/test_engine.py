@@ -234,6 +234,25 @@ def test_a_full_context_is_allowed(tiny, engine):
     torch.testing.assert_close(rescored(tiny, samples), samples.logp, atol=1e-4, rtol=0)
 
 
+def test_every_response_may_have_its_own_limit(tiny, engine):
+    limits, params = [1, 5, 12, 3, 99, 2], SamplingParams(12, stop_ids=tuple(range(4, 10)))
+    samples = engine.generate(PROMPTS, params, generator(3), limits)
+    uniform = torch.rand(len(PROMPTS), 12, generator=generator(3))
+    for row, prompt in enumerate(PROMPTS):
+        ids, _ = by_hand(tiny.model, prompt, SamplingParams(min(12, limits[row])), uniform[row], {2, *params.stop_ids})
+        assert samples.responses()[row] == ids
+    assert engine.generate([[1] * 60, [1] * 63], SamplingParams(4), generator(), [4, 1]).response_mask.sum(1)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [([4], "one number per prompt, got 1 for 2"), ([4, 0], "the limit of prompt 1 is 0"), ([2, 2], "prompt 1 has 63 tokens")],
+)
+def test_limits_that_cannot_be_kept_are_refused(engine, limits, message):
+    with pytest.raises(ValueError, match=message):
+        engine.generate([[1], [1] * 63], SamplingParams(4), generator(), limits)
+
+
 def test_a_model_that_has_diverged_is_named():
     broken = policy()
     with torch.no_grad():

@@ -133,6 +133,13 @@ def test_greedy_agrees_with_the_other_engine(fake):
     torch.testing.assert_close(one.logp, other.logp, atol=1e-4, rtol=0)
 
 
+def test_every_response_may_have_its_own_limit(fake):
+    samples = VLLMEngine(policy()).generate(PROMPTS, SamplingParams(8, stop_ids=()), generator(), [1, 3, 99])
+    lengths = samples.response_mask.sum(1)
+    assert (lengths <= torch.tensor([1, 3, 8])).all()
+    assert lengths[0] == 1
+
+
 def test_sync_brings_new_weights_and_forgets_old_prefixes(fake):
     made = policy()
     engine = VLLMEngine(made)
