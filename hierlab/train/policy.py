@@ -24,6 +24,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from hierlab.checks import as_mask
 from hierlab.files import digest
 from hierlab.models import LanguageModel
 from hierlab.rollout import Engine, Rollouts, TransformersEngine, estimate, summary, token_logp
@@ -87,6 +88,9 @@ class PolicySettings:
 
 class PolicyTrainer:
     """Trains a language model on tasks, with any estimator.
+
+    The loss looks at the tokens of `response_mask`, or only at those of the column `loss_mask` [N, T] bool if the rollouts have one;
+    the estimator sees the rollouts as they are.
 
     Args:
         policy: the model to train; its weights change in place.
@@ -187,7 +191,7 @@ class PolicyTrainer:
         collected = time.perf_counter()
         advantage = estimate(rollouts, self.estimator)
         estimated = time.perf_counter()
-        record = self._update(rollouts, advantage, iteration)
+        record = self._update(_with_trained_tokens(rollouts), advantage, iteration)
         self.engine.sync(self.accelerator.unwrap_model(self.model))
         return {
             "iteration": iteration + 1,
@@ -229,14 +233,17 @@ class PolicyTrainer:
         parts = self._micro_batches(rollouts)
         for i, (rows, counted) in enumerate(parts):
             part = _trim(rollouts.select(rows))
-            share = counted * float(loss_weight(part.response_mask, settings.aggregation)) / joint
+            share = float(loss_weight(part.response_mask, settings.aggregation)) / joint if counted else 0.0
+            if not counted:
+                part = _with_some_token(part)
             with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(self.model):
                 loss, diagnostics = self._loss(part, _columns(advantage[rows], part.response_mask.shape[1]), length)
                 accelerator.backward(loss * share)
             for name, value in {"loss": float(loss.detach()), **diagnostics}.items():
                 totals[name] = totals.get(name, 0.0) + value * share
         norm = accelerator.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm or float("inf"))
-        self.optimizer.step()
+        if joint:  # without any token to train on, momentum must not move the weights
+            self.optimizer.step()
         self.optimizer.zero_grad()
         return totals | {"gradient_norm": float(norm)}
 
@@ -269,13 +276,15 @@ class PolicyTrainer:
         """Row numbers of each forward pass, and whether they count.
 
         Prompts of similar length stand together, so that little is padding, and equal prompts side by side, so that they are read
-        once. Sharded models need as many passes on every process, so a process with fewer rows repeats its first, uncounted.
+        once. Rows without a token to train on are left out. Sharded models need as many passes on every process, so a process with
+        fewer rows reads its first again, uncounted.
         """
         prompts = torch.where(rollouts.prompt_mask, rollouts.prompt_ids, -1)  # padded on the left: short prompts sort first
         _, order = torch.unique(prompts, dim=0, return_inverse=True)
-        parts = [(rows, True) for rows in torch.argsort(order, stable=True).split(self.settings.micro_batch)]
+        order = torch.argsort(order, stable=True)
+        parts = [(rows, True) for rows in order[rollouts.response_mask.any(1)[order]].split(self.settings.micro_batch) if len(rows)]
         most = int(self.accelerator.gather(torch.tensor([len(parts)], device=self.accelerator.device)).max())
-        return [(parts[0][0], False)] * (most - len(parts)) + parts
+        return [(order[:1], False)] * (max(most, 1) - len(parts)) + parts
 
     def _evaluation(self, iteration: int) -> Record:
         return dict(self.evaluate(self.engine, generator(self.seed, "evaluation", iteration)))
@@ -320,10 +329,24 @@ class _Reference:
             return token_logp(model, *columns, temperature=temperature)
 
 
+def _with_trained_tokens(rollouts: Rollouts) -> Rollouts:
+    """The rollouts as the loss sees them: those of a `loss_mask` count its tokens only, and read the others."""
+    if "loss_mask" not in rollouts:
+        return rollouts
+    mask = as_mask("loss_mask", rollouts["loss_mask"], rollouts.response_mask.shape)
+    outside = (mask & ~rollouts.response_mask).nonzero()
+    if len(outside):
+        row, token = outside[0].tolist()
+        raise ValueError(f"loss_mask must lie inside response_mask, but has token {token} of row {row}, which the policy did not choose")
+    if not mask.any():
+        raise ValueError("loss_mask is empty in every row: there is no token to train on")
+    return replace(rollouts, response_mask=mask)
+
+
 def _trim(rollouts: Rollouts) -> Rollouts:
-    """Without the columns that are padding in every row."""
+    """Without the columns that are padding in every row; one is left in any case."""
     prompt = int(rollouts.prompt_mask.sum(1).max())
-    response = int(rollouts.response_mask.any(0).nonzero().max()) + 1 if rollouts.response_mask.any() else 0
+    response = int(rollouts.response_mask.any(0).nonzero().max()) + 1 if rollouts.response_mask.any() else 1
     return replace(
         rollouts,
         prompt_ids=rollouts.prompt_ids[:, rollouts.prompt_ids.shape[1] - prompt :],
@@ -333,6 +356,13 @@ def _trim(rollouts: Rollouts) -> Rollouts:
         old_logp=rollouts.old_logp[:, :response],
         columns={},
     )
+
+
+def _with_some_token(rollouts: Rollouts) -> Rollouts:
+    """Rows that do not count, with a token each, so that there is a gradient for the other processes to wait for."""
+    first = torch.zeros_like(rollouts.response_mask)
+    first[:, 0] = True
+    return replace(rollouts, response_mask=first)
 
 
 def _columns(advantage: Tensor, width: int) -> Tensor:

@@ -47,9 +47,9 @@ def policy(**options):
     return load("tiny", vocabulary=WORDS, size=SIZE, **options)
 
 
-def trainer(settings=SETTINGS, *, model=None, estimator=grpo, tasks=TASKS, **options) -> PolicyTrainer:
+def trainer(settings=SETTINGS, *, model=None, estimator=grpo, tasks=TASKS, collector=COLLECT, **options) -> PolicyTrainer:
     torch.set_num_threads(1)
-    return PolicyTrainer(model or policy(), tasks, COLLECT, estimator, settings, **options)
+    return PolicyTrainer(model or policy(), tasks, collector, estimator, settings, **options)
 
 
 def weights(t: PolicyTrainer) -> list[torch.Tensor]:
@@ -86,6 +86,72 @@ def test_token_advantages_are_trained_on():
     before = weights(t)
     t.fit(1)
     assert not same(before, weights(t))
+
+
+def test_a_loss_mask_trains_as_if_the_policy_had_chosen_those_tokens_only():
+    def half(rollouts):
+        return rollouts.response_mask & (torch.arange(rollouts.response_mask.shape[1]) % 2 == 0)
+
+    def masked(*call):
+        rollouts = COLLECT(*call)
+        return rollouts.with_columns(loss_mask=half(rollouts))
+
+    def cut(*call):
+        rollouts = COLLECT(*call)
+        return replace(rollouts, response_mask=half(rollouts))
+
+    settings = replace(SETTINGS, epochs=2, mini_batches=2, kl_weight=0.1)
+    one, other, whole = (trainer(settings, collector=c) for c in (masked, cut, COLLECT))
+    assert same(_after(one, 2), _after(other, 2))
+    assert not same(weights(one), _after(whole, 2))
+    assert one.history[0]["generated_tokens"] == whole.history[0]["generated_tokens"]  # the cost is that of all tokens
+
+
+def test_the_estimator_sees_past_the_loss_mask():
+    seen = []
+
+    def estimator(rewards, response_mask):
+        seen.append(int(response_mask.sum()))
+        return rewards
+
+    def first_only(*call):
+        rollouts = COLLECT(*call)
+        return rollouts.with_columns(loss_mask=rollouts.response_mask & (torch.arange(rollouts.response_mask.shape[1]) == 0))
+
+    t = trainer(estimator=estimator, collector=first_only)
+    t.fit(1)
+    assert seen == [t.history[0]["generated_tokens"]]
+
+
+@pytest.mark.parametrize("aggregation", ["token-mean", "seq-mean-token-mean", "row-mean-token-sum-norm"])
+def test_rows_without_trained_tokens_change_nothing_whatever_the_micro_batch(aggregation):
+    def only_row_five(*call):
+        rollouts = COLLECT(*call)
+        return rollouts.with_columns(loss_mask=rollouts.response_mask & (torch.arange(len(rollouts)) == 5)[:, None])
+
+    settings = replace(SETTINGS, aggregation=aggregation, mini_batches=4)  # three mini-batches without any token to train on
+    whole, parts = (trainer(replace(settings, micro_batch=m), collector=only_row_five) for m in (64, 1))
+    assert same(_after(whole, 1), _after(parts, 1))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (lambda m: m | ~m, r"loss_mask must lie inside response_mask, but has token \d of row \d"),
+        (torch.zeros_like, "loss_mask is empty in every row"),
+        (lambda m: m[:, :1], "loss_mask"),
+    ],
+)
+def test_wrong_loss_masks_are_refused(mask, message):
+    def collector(*call):
+        rollouts = COLLECT(*call)
+        short = rollouts.response_mask.clone()
+        short[0, -1] = False
+        rollouts = replace(rollouts, response_mask=short)
+        return rollouts.with_columns(loss_mask=mask(rollouts.response_mask))
+
+    with pytest.raises(ValueError, match=message):
+        trainer(collector=collector).fit(1)
 
 
 def test_every_task_comes_once_an_epoch_in_another_order():
