@@ -41,7 +41,7 @@ class GroupCollector:
     prompt: Callable[[Problem], str] = attrgetter("prompt")
 
     def __post_init__(self):
-        _check_group_size(self.group_size)
+        check_group_size(self.group_size)
 
     def __call__(self, policy: Engine, tasks: Sequence[Problem], generator: torch.Generator) -> Rollouts:
         """One row a response: its own trajectory, its state the prompt, its reward the verifier's.
@@ -51,13 +51,13 @@ class GroupCollector:
         Raises:
             ValueError: if there are no tasks, or a prompt cannot be answered (`Engine.generate`).
         """
-        _check_tasks(tasks)
+        check_tasks(tasks)
         asked = [(task, place, k) for place, task in enumerate(tasks) for k in range(self.group_size)]
         texts = [self.prompt(task) for task in tasks for _ in range(self.group_size)]
         samples = policy.generate(encode_prompts(policy.tokenizer, texts), self.params, generator)
-        responses = _texts(policy, samples)
+        responses = decode(policy, samples)
         rewards = [task.verify(response) for (task, _, _), response in zip(asked, responses, strict=True)]
-        return _rows(
+        return as_rollouts(
             samples,
             rewards=rewards,
             task=[task.id for task, _, _ in asked],
@@ -92,7 +92,7 @@ class EpisodeCollector:
     render: Render = transcript
 
     def __post_init__(self):
-        _check_group_size(self.group_size)
+        check_group_size(self.group_size)
         if self.history < 0:
             raise ValueError(f"history must not be negative, got {self.history}")
         if self.max_turns is not None and self.max_turns < 1:
@@ -106,7 +106,7 @@ class EpisodeCollector:
         Raises:
             ValueError: if there are no tasks, or a prompt cannot be answered (`Engine.generate`).
         """
-        _check_tasks(tasks)
+        check_tasks(tasks)
         named = [(task, (task.id, place, k)) for place, task in enumerate(tasks) for k in range(self.group_size)]
         episodes = [_Episode(task, name, self.history) for task, name in named]
         parts, owner = [], []  # owner: which episode each row belongs to
@@ -123,9 +123,9 @@ class EpisodeCollector:
         seen = [episode.now for episode in episodes]
         prompts = [self.render(episode.remembered, episode.now) for episode in episodes]
         samples = policy.generate(encode_prompts(policy.tokenizer, prompts), self.params, generator)
-        commands = _texts(policy, samples)
+        commands = decode(policy, samples)
         steps = [episode.act(command) for episode, command in zip(episodes, commands, strict=True)]
-        return _rows(
+        return as_rollouts(
             samples,
             rewards=[step.reward for step in steps],
             task=[episode.task.id for episode in episodes],
@@ -177,7 +177,7 @@ class _Episode:
         return step
 
 
-def _rows(samples: Samples, *, rewards: Sequence[float], turn: Sequence[int], **columns) -> Rollouts:
+def as_rollouts(samples: Samples, *, rewards: Sequence[float], turn: Sequence[int], **columns) -> Rollouts:
     """Samples and what came of them, as rows."""
     standard = {name: columns.pop(name) for name in ("task", "trajectory", "state")}
     device = samples.logp.device
@@ -194,15 +194,15 @@ def _rows(samples: Samples, *, rewards: Sequence[float], turn: Sequence[int], **
     )
 
 
-def _texts(policy: Engine, samples: Samples) -> list[str]:
+def decode(policy: Engine, samples: Samples) -> list[str]:
     return policy.tokenizer.batch_decode(samples.responses(), skip_special_tokens=True)
 
 
-def _check_group_size(group_size: int) -> None:
+def check_group_size(group_size: int) -> None:
     if group_size < 1:
         raise ValueError(f"group_size must be at least 1, got {group_size}")
 
 
-def _check_tasks(tasks: Sequence) -> None:
+def check_tasks(tasks: Sequence) -> None:
     if len(tasks) == 0:
         raise ValueError("no tasks to collect from: give at least one")
