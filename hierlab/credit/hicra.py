@@ -15,6 +15,7 @@ published. `highlight` holds what a controlled comparison needs, and what a thir
 * "planning": the paper.
 * "symmetric": $(1+\alpha)A$ on planning tokens, more credit *and* more blame: what is left of HICRA without its asymmetry.
 * "placebo": the paper's rule on all tokens that do not plan.
+* "uncertain": the paper's rule on the most uncertain tokens, whether they plan or not.
 * "port": the paper's rule on planning tokens and on the most uncertain tokens of those correct responses that are longer than their
   group's mean. So does a port to TRL, which says it follows the authors' branch of verl (unverified).
 """
@@ -33,7 +34,7 @@ from hierlab.credit.outcome import Statistics
 from hierlab.ops import Scale, Singleton, group_ids, group_mean
 from hierlab.trace import recording, show
 
-Highlight = Literal["planning", "symmetric", "placebo", "port"]
+Highlight = Literal["planning", "symmetric", "placebo", "uncertain", "port"]
 
 
 def hicra(
@@ -63,10 +64,10 @@ def hicra(
         planning_mask: [N, T] the tokens that plan; counts only inside `response_mask`. Empty: GRPO.
         trajectory: [N] the trajectory of the row; None: every row is an attempt.
         success: [N] whether the row's attempt succeeded; only for `highlight="port"`.
-        entropy: [N, T] of the policy at each token; only for `highlight="port"`.
+        entropy: [N, T] of the policy at each token; only for `highlight="uncertain"` and "port".
         alpha: $\alpha$; 0.2 in the paper. Below 1 no sign changes.
         highlight: which tokens are raised, and how; see above.
-        top: the share of the response tokens of the batch that counts as most uncertain in "port".
+        top: the share of the response tokens of the batch that counts as most uncertain.
         scale: as in `grpo`; "none" for the formula as written.
         statistics: as in `grpo`.
         singleton: as in `grpo`.
@@ -77,7 +78,7 @@ def hicra(
         [N, T] advantages, exactly 0 where masked and where a group teaches nothing.
 
     Raises:
-        ValueError: as `grpo`, if a mask does not fit, `alpha` or `top` is out of range, or "port" lacks a column.
+        ValueError: as `grpo`, if a mask does not fit, `alpha` or `top` is out of range, or `highlight` lacks a column.
 
     Source: arXiv 2509.03646, Section 4, by the notes of its readers; no reference vectors, for want of official code.
     """
@@ -91,9 +92,12 @@ def hicra(
     chosen = mask & as_mask("planning_mask", planning_mask, mask.shape)
     if highlight == "placebo":
         chosen = mask & ~chosen
+    elif highlight == "uncertain":
+        check_needed(True, 'highlight="uncertain"', entropy=entropy)
+        chosen = most_uncertain(entropy, mask, top)
     elif highlight == "port":
         check_needed(True, 'highlight="port"', success=success, entropy=entropy)
-        chosen = chosen | _uncertain(entropy, mask, top) & _long_and_right(success, task, mask, rewards)[:, None]
+        chosen = chosen | most_uncertain(entropy, mask, top) & _long_and_right(success, task, mask, rewards)[:, None]
     show("raised tokens", chosen, r"t\text{ plans}")
 
     bonus = outcome_advantage if highlight == "symmetric" else outcome_advantage.abs()
@@ -105,10 +109,23 @@ def hicra(
     return show("advantage", advantage, r"A^H_t=A+\alpha|A|\text{ where planning}")
 
 
-def _uncertain(entropy: Tensor, mask: Tensor, top: float) -> Tensor:
-    """The share `top` of all response tokens with the highest entropy. [N, T] bool"""
+def most_uncertain(entropy: Tensor, response_mask: Tensor, top: float = 0.3) -> Tensor:
+    """The share `top` of all response tokens of a batch with the highest entropy, and those as uncertain as the last of them.
+
+    Args:
+        entropy: [N, T] of the policy at each token.
+        response_mask: [N, T] the tokens the policy chose.
+        top: between 0 and 1.
+
+    Returns:
+        [N, T] bool.
+
+    Raises:
+        ValueError: if `top` is out of range, the shapes differ, or an entropy is not finite.
+    """
+    check_range("top", top, 0, 1)
     check_floats("entropy", entropy, dims=2)
-    as_mask("response_mask", mask, entropy.shape)
+    mask = as_mask("response_mask", response_mask, entropy.shape)
     check_finite("entropy", entropy, mask, dims=2)
     counted = entropy[mask]
     kept = int(top * len(counted))

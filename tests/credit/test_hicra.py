@@ -6,7 +6,7 @@ from estimator_inputs import agent_batch, call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hierlab.credit import grpo, hicra
+from hierlab.credit import grpo, hicra, most_uncertain
 from hierlab.trace import Tape
 
 
@@ -63,6 +63,19 @@ def test_the_port_raises_uncertain_tokens_of_long_right_answers():
     assert both.tolist() == [[0.75] * 4, [-0.25, -0.5, -0.5, 0], [0] * 4]
 
 
+def test_the_most_uncertain_tokens_may_be_raised_instead():
+    entropy = f64(1, 9, 1, 1, 8, 0, 0, 7, 0, 0, 7, 7).reshape(3, 4)
+    switches = {**PAIR, "planning_mask": PLANS, "scale": "none", "alpha": 0.5, "highlight": "uncertain", "entropy": entropy}
+    assert hicra(**switches, top=2 / 9).tolist() == [[0.5, 0.75, 0.5, 0.5], [-0.25, -0.5, -0.5, 0], [0] * 4]
+    assert most_uncertain(entropy, PAIR["response_mask"], 0.0).sum() == 0
+    assert torch.equal(most_uncertain(entropy, PAIR["response_mask"], 1.0), PAIR["response_mask"])
+
+
+def test_ties_in_entropy_are_kept():
+    entropy, everything = f64(1, 1, 1, 0).reshape(2, 2), torch.ones(2, 2, dtype=torch.bool)
+    assert most_uncertain(entropy, everything, 0.25).tolist() == [[True, True], [True, False]]
+
+
 def test_what_is_shown():
     with Tape() as tape:
         hicra(**PAIR, planning_mask=PLANS, scale="none", alpha=0.5)
@@ -107,6 +120,8 @@ def test_masks_must_fit():
 def test_the_port_needs_its_columns():
     with pytest.raises(ValueError, match='highlight="port" needs the column success and entropy'):
         hicra(**PAIR, planning_mask=PLANS, highlight="port")
+    with pytest.raises(ValueError, match='highlight="uncertain" needs the column entropy'):
+        hicra(**PAIR, planning_mask=PLANS, highlight="uncertain")
     bad = torch.full((3, 4), torch.nan, dtype=torch.float64)
     with pytest.raises(ValueError, match="entropy must be finite, got nan in row 0, token 0"):
         hicra(**PAIR, planning_mask=PLANS, highlight="port", success=[1, 0, 1], entropy=bad)
