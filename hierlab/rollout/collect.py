@@ -195,14 +195,17 @@ def as_rollouts(samples: Samples, *, rewards: Sequence[float], turn: Sequence[in
 
 
 def decode(policy: Engine, samples: Samples) -> list[str]:
+    """The text of each response."""
     return policy.tokenizer.batch_decode(samples.responses(), skip_special_tokens=True)
 
 
 def check_group_size(group_size: int) -> None:
+    """Refuse groups of nobody."""
     if group_size < 1:
         raise ValueError(f"group_size must be at least 1, got {group_size}")
 
 
 def check_tasks(tasks: Sequence) -> None:
+    """Refuse to collect from nothing."""
     if len(tasks) == 0:
         raise ValueError("no tasks to collect from: give at least one")
