@@ -63,24 +63,45 @@ def token_logp(
     Raises:
         ValueError: if shapes disagree, a prompt is empty, or the temperature is not positive.
     """
-    _check(prompt_ids, prompt_mask, response_ids, response_mask, temperature)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}; responses sampled at 0 are scored at 1")
     width = response_ids.shape[1]
-    reach = response_mask.flip(1).cummax(dim=1).values.flip(1)  # up to the last token that is wanted
-    prompt_ids, prompt_mask = _trim_left(prompt_ids, prompt_mask)
-    length = int(reach.sum(dim=1).max()) if reach.numel() else 0
+    logits = response_outputs(model, prompt_ids, prompt_mask, response_ids, response_mask)
+    length = logits.shape[1]
     if length == 0:
         zero = torch.zeros(response_ids.shape, device=response_ids.device)
         return (zero, zero.clone()) if entropy else zero
-    response_ids, response_mask, reach = response_ids[:, :length], response_mask[:, :length], reach[:, :length]
-
-    logits = _response_logits(model, prompt_ids, prompt_mask, response_ids, reach)
-    results = _of_chosen(logits, response_ids, temperature, entropy)
-    padded = tuple(pad(torch.where(response_mask, x, 0.0), (0, width - length)) for x in results)
+    results = _of_chosen(logits, response_ids[:, :length], temperature, entropy)
+    padded = tuple(pad(torch.where(response_mask[:, :length], x, 0.0), (0, width - length)) for x in results)
     return padded if entropy else padded[0]
 
 
-def _response_logits(model: nn.Module, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, reach: Tensor) -> Tensor:
-    """Logits that predict each response token. [N, T, V]
+def response_outputs(model: nn.Module, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor) -> Tensor:
+    """What the model says before it reads each response token, up to the last one that is wanted in any row.
+
+    Args:
+        model: as in `token_logp`, or whatever is called like it, such as `hierlab.models.value_heads.ValueModel`.
+        prompt_ids: as in `token_logp`.
+        prompt_mask: as in `token_logp`.
+        response_ids: as in `token_logp`.
+        response_mask: as in `token_logp`; what is said at masked positions is of no use.
+
+    Returns:
+        [N, L, V] in the dtype of the model, L <= T.
+
+    Raises:
+        ValueError: if shapes disagree, or a prompt is empty.
+    """
+    _check(prompt_ids, prompt_mask, response_ids, response_mask)
+    reach = response_mask.flip(1).cummax(dim=1).values.flip(1)  # up to the last token that is wanted
+    length = int(reach.sum(dim=1).max()) if reach.numel() else 0
+    if length == 0:
+        return torch.zeros(len(response_ids), 0, 1, device=response_ids.device)
+    return _response_outputs(model, *_trim_left(prompt_ids, prompt_mask), response_ids[:, :length], reach[:, :length])
+
+
+def _response_outputs(model: nn.Module, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, reach: Tensor) -> Tensor:
+    """Outputs that come before each response token. [N, T, V]
 
     The last token predicts nothing that is asked for, so the model does not read it.
     """
@@ -157,11 +178,9 @@ def _trim_left(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return ids[:, ids.shape[1] - longest :], mask[:, mask.shape[1] - longest :]
 
 
-def _check(prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor, temperature: float) -> None:
+def _check(prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor) -> None:
     if prompt_ids.shape != prompt_mask.shape or response_ids.shape != response_mask.shape or len(prompt_ids) != len(response_ids):
         shapes = [tuple(x.shape) for x in (prompt_ids, prompt_mask, response_ids, response_mask)]
         raise ValueError(f"prompts must be [N, P] and responses [N, T], with masks of the same shape, got {shapes}")
     if len(prompt_mask) and not (prompt_mask.shape[1] and bool(prompt_mask[:, -1].all())):
         raise ValueError("every prompt must have at least one token, and prompts are padded on the left")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}; responses sampled at 0 are scored at 1")

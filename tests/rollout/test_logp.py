@@ -4,6 +4,7 @@ import torch
 from hierlab.models import LoRA, TinySize, load
 from hierlab.rollout import logp as logp_module
 from hierlab.rollout import token_logp
+from hierlab.rollout.logp import response_outputs
 
 PROMPTS = [[1, 5, 6, 7], [1], [1, *range(4, 20)], [1, 5, 6, 7], [1, 5, 6, 7]]
 RESPONSES = [[8, 9, 2], [10, 2], [7], [8, 9, 11, 12, 2], [9, 2]]
@@ -140,7 +141,7 @@ def test_half_precision_logits_are_scored_in_float32():
     columns_, temperature = columns(), 0.7
     logp, entropy = token_logp(half, *columns_, temperature=temperature, entropy=True)
     assert logp.dtype == entropy.dtype == torch.float32
-    logits = logp_module._response_logits(half, *columns_[:3], columns_[3].flip(1).cummax(1).values.flip(1)).float() / temperature
+    logits = response_outputs(half, *columns_).float() / temperature
     expected = logits.log_softmax(-1)
     torch.testing.assert_close(logp, torch.where(columns_[3], expected.gather(-1, columns_[2][..., None])[..., 0], 0.0), atol=1e-5, rtol=0)
     torch.testing.assert_close(entropy, torch.where(columns_[3], -(expected.exp() * expected).sum(-1), 0.0), atol=1e-5, rtol=0)
