@@ -31,7 +31,8 @@ def summary(rollouts: Rollouts) -> dict[str, float]:
         return: mean over trajectories of the sum of their rewards.
         trajectories: how many there are.
         rows: turns or responses; for agents, also the number of environment steps.
-        generated_tokens: tokens that the policy wrote.
+        generated_tokens: tokens that the policy wrote; with a column `extra_tokens`, also those that were sampled for a row but
+            are not in its response, such as continuations that value its segments.
         success: share of trajectories that solved their task; only with a column `success`.
         valid: share of rows whose command was valid; only with a column `valid`.
     """
@@ -42,6 +43,8 @@ def summary(rollouts: Rollouts) -> dict[str, float]:
         "rows": len(rollouts),
         "generated_tokens": int(rollouts.response_mask.sum()),
     }
+    if "extra_tokens" in rollouts:
+        result["generated_tokens"] += int(torch.as_tensor(rollouts["extra_tokens"]).sum())
     if "success" in rollouts:
         result["success"] = success_rate(rollouts)
     if "valid" in rollouts:
