@@ -18,8 +18,8 @@ from hierlab.credit.gae import gae, lambda_returns, turn_gae
 from hierlab.credit.gigpo import gigpo
 from hierlab.credit.grpo import grpo
 from hierlab.credit.hae import HAE, boundaries, hae
-from hierlab.credit.hgpo import context_groups, hgpo
-from hierlab.credit.hicra import hicra
+from hierlab.credit.hgpo import context_groups, hgpo, level_advantages, past_groups
+from hierlab.credit.hicra import hicra, most_uncertain
 from hierlab.credit.hiper import decision_masks, hiper, shaped_rewards
 from hierlab.credit.plan_execute import parse_plans, read_values, token_pieces, value_masks
 from hierlab.credit.reinforce_plus_plus import reinforce_plus_plus, reinforce_plus_plus_baseline
@@ -48,10 +48,13 @@ __all__ = [
     "hicra",
     "hiper",
     "lambda_returns",
+    "level_advantages",
     "live_groups",
     "mine_strategic_grams",
+    "most_uncertain",
     "overlong_penalty",
     "parse_plans",
+    "past_groups",
     "planning_mask",
     "probability_mask",
     "read_values",

@@ -39,11 +39,12 @@ from torch import Tensor
 from hierlab.checks import check_choice, check_finite, check_range, check_rows
 from hierlab.credit.anchors import anchor_groups
 from hierlab.credit.outcome import Statistics, outcome
-from hierlab.ops import Scale, Singleton, group_ids, group_relative, group_size, returns_to_go, trajectory_order
+from hierlab.ops import Scale, Singleton, group_ids, group_relative, group_size, group_sum, returns_to_go, trajectory_order
 from hierlab.trace import recording, show
 
 Weights = Literal["code", "paper"]
 Absent = Literal["drop", "zero"]
+Mean = Literal["all", "other rows", "other trajectories"]
 
 
 def hgpo(
@@ -101,30 +102,76 @@ def hgpo(
     check_choice("episode_statistics", episode_statistics, Statistics)
     check_choice("singleton", singleton, Singleton)
     check_range("alpha", alpha)
-    check_range("gamma", gamma, 0, 1)
-    check_finite("rewards", rewards)
-    check_rows(rewards=rewards, task=task, trajectory=trajectory, turn=turn, state=state)
-    turn = torch.as_tensor(turn, device=rewards.device)
-    tasks = group_ids(task, device=rewards.device)
-    trajectories = group_ids(tasks, trajectory)
-    contexts = _contexts(anchor_groups(tasks, state, device=rewards.device), trajectories, turn, history)
-    if recording():
-        show("context group", torch.stack([group_ids(group) for group in contexts], dim=1), r"G_k(s_t)")
-        show("context group size", torch.stack([group_size(group) for group in contexts], dim=1), r"|G_k(s_t)|")
-
-    returns = show("return to go", returns_to_go(rewards, trajectories, turn, gamma), r"R_t=r_t+\gamma R_{t+1}")
-    levels = torch.stack([group_relative(returns, group, scale=scale, eps=eps, unbiased=unbiased) for group in contexts], dim=1)
-    show("level advantage", levels, r"A^k_t=\frac{R_t-\overline{R}_{G_k}}{F_{G_k}}")
-
+    columns = {"rewards": rewards, "task": task, "trajectory": trajectory, "turn": turn, "state": state}
+    levels = level_advantages(**columns, history=history, gamma=gamma, scale=scale, unbiased=unbiased, eps=eps)
     first = 2 if weights == "code" else 1
-    weight = torch.arange(first, first + len(contexts), device=rewards.device, dtype=rewards.dtype) ** alpha
+    weight = torch.arange(first, first + levels.shape[1], device=rewards.device, dtype=rewards.dtype) ** alpha
     if episode_level:
+        tasks = group_ids(task, device=rewards.device)
         score, _, counted = outcome(rewards, tasks, trajectory, episode_statistics)
         episode = group_relative(score, tasks, scale=scale, eps=eps, singleton=singleton, counted=counted)
         levels = torch.cat([show("episode advantage", episode, r"A^E")[:, None], levels], dim=1)
         weight = torch.cat([weight.new_ones(1), weight])
     weight = show("level weight", _normalised(weight, levels, absent, eps), r"w_k=\frac{(k+1)^\alpha}{\sum_l(l+1)^\alpha}")
     return show("advantage", (weight * levels).sum(1), r"A_t=\sum_k w_k A^k_t")
+
+
+def level_advantages(
+    rewards: Tensor,
+    task: Sequence[Hashable] | Tensor,
+    trajectory: Sequence[Hashable] | Tensor,
+    turn: Tensor,
+    state: Sequence[Any] | Tensor,
+    *,
+    history: int = 2,
+    gamma: float = 0.95,
+    scale: Scale = "std",
+    unbiased: bool = False,
+    mean: Mean = "all",
+    eps: float = 1e-6,
+) -> Tensor:
+    r"""The advantages $A^k_t$ of the single levels, which `hgpo` averages.
+
+    Args:
+        rewards: [N] as in `hgpo`, like all that is not explained here.
+        task: [N].
+        trajectory: [N].
+        turn: [N].
+        state: [N].
+        history: $K$, the deepest level.
+        gamma: discount of the returns.
+        scale: what the difference is divided by.
+        unbiased: whether the deviation divides by n - 1 instead of n.
+        mean: what a return is compared with. "all": the mean of its group, itself included (paper, code). The row pulls that mean
+            towards itself, which shrinks the advantage by $1-1/n$, most in the deep groups, which are small. "other rows": the mean of
+            the other members. "other trajectories": the mean of those from other trajectories; a trajectory that comes back to a
+            context is in its group several times, with nearly equal returns, which shrink the advantage as the row itself does.
+        eps: added to the deviations.
+
+    Returns:
+        [N, K + 1], the shallowest level first; 0 where a row has nothing to be compared with.
+
+    Raises:
+        ValueError: as `hgpo`, or if `mean` is neither.
+    """
+    check_choice("mean", mean, Mean)
+    check_range("gamma", gamma, 0, 1)
+    check_finite("rewards", rewards)
+    check_rows(rewards=rewards, task=task, trajectory=trajectory, turn=turn, state=state)
+    turn = torch.as_tensor(turn, device=rewards.device)
+    trajectories = group_ids(task, trajectory, device=rewards.device)
+    contexts = _contexts(anchor_groups(task, state, device=rewards.device), trajectories, turn, history)
+    size = torch.stack([group_size(group) for group in contexts], dim=1)
+    if recording():
+        show("context group", torch.stack([group_ids(group) for group in contexts], dim=1), r"G_k(s_t)")
+        show("context group size", size, r"|G_k(s_t)|")
+    returns = show("return to go", returns_to_go(rewards, trajectories, turn, gamma), r"R_t=r_t+\gamma R_{t+1}")
+    levels = [group_relative(returns, group, scale=scale, eps=eps, unbiased=unbiased) for group in contexts]
+    if mean != "all":
+        own = torch.arange(len(turn), device=turn.device) if mean == "other rows" else trajectories
+        levels = [_against_others(level, group, own) for level, group in zip(levels, contexts, strict=True)]
+    levels = torch.stack(levels, dim=1)
+    return show("level advantage", levels, r"A^k_t=\frac{R_t-\overline{R}_{G_k}}{F_{G_k}}")
 
 
 def context_groups(
@@ -157,19 +204,54 @@ def context_groups(
     return torch.stack(_contexts(observation, group_ids(task, trajectory, device=turn.device), turn, history), dim=1)
 
 
-def _contexts(observation: Tensor, trajectory: Tensor, turn: Tensor, history: int) -> list[Tensor]:
-    """The columns of `context_groups`, from group numbers. [N], [N], [N] -> K + 1 times [N]"""
+def past_groups(
+    task: Sequence[Hashable] | Tensor, trajectory: Sequence[Hashable] | Tensor, turn: Tensor, state: Sequence[Any] | Tensor
+) -> Tensor:
+    """Number the rows by task and everything that was observed since the beginning: the paper's oracle groups.
+
+    Args:
+        task: [N] as in `hgpo`.
+        trajectory: [N] as in `hgpo`.
+        turn: [N] as in `hgpo`.
+        state: [N] as in `hgpo`.
+
+    Returns:
+        [N] int64, below N; on the device of `turn`.
+
+    Raises:
+        ValueError: if the columns differ in length, or a trajectory has a turn twice.
+    """
+    check_rows(task=task, trajectory=trajectory, turn=turn, state=state)
+    trajectories = group_ids(task, trajectory, device=turn.device)
+    longest = int(torch.bincount(trajectories).max()) if len(turn) else 1
+    return _contexts(anchor_groups(task, state, device=turn.device), trajectories, turn, longest - 1, from_the_start=True)[-1]
+
+
+def _contexts(observation: Tensor, trajectory: Tensor, turn: Tensor, history: int, *, from_the_start: bool = False) -> list[Tensor]:
+    """The columns of `context_groups`, from group numbers. [N], [N], [N] -> K + 1 times [N]
+
+    `from_the_start`: a history too short for a depth is compared as far as it goes, with others that begin at the same place.
+    """
     if not isinstance(history, int) or isinstance(history, bool) or history < 0:
         raise ValueError(f"history must be a number of turns, 0 or more, got {history!r}")
     order, goes_on = trajectory_order(trajectory, turn)
     n, row = len(order), torch.arange(len(order), device=turn.device)
     before = -1 - row  # the row one turn earlier; where there is none, a number that no other row has
     before[order[1:]] = torch.where(goes_on[:-1], order[:-1], before[order[1:]])
+    none = torch.full_like(before, -1) if from_the_start else before
     levels = [observation]
     for _ in range(history):
-        shorter = torch.where(before < 0, before, levels[-1][before])  # the context of the turn before, one observation shorter
+        shorter = torch.where(before < 0, none, levels[-1][before])  # the context of the turn before, one observation shorter
         levels.append(torch.unique(shorter * n + observation, return_inverse=True)[1])
     return levels
+
+
+def _against_others(relative: Tensor, group: Tensor, own: Tensor) -> Tensor:
+    """Values relative to their group's mean, made relative to the mean of those members that are not the row's own. [N] -> [N]"""
+    mine = group_ids(group, own)
+    others = group_size(group) - group_size(mine)
+    mean = -group_sum(relative, mine) / others.clamp(min=1)  # all members together sum to 0
+    return torch.where(others > 0, relative - mean, 0)
 
 
 def _normalised(weight: Tensor, levels: Tensor, absent: Absent, eps: float) -> Tensor:

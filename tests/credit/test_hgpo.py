@@ -8,7 +8,7 @@ from estimator_inputs import agent_batch, call, select
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hierlab.credit import context_groups, gigpo, hgpo
+from hierlab.credit import context_groups, gigpo, hgpo, level_advantages, past_groups
 from hierlab.trace import Tape
 
 
@@ -22,6 +22,8 @@ def episodes(rewards: list[float], trajectory: str, state: str) -> dict:
         "state": list(state),
     }
 
+
+PLACES = ("task", "trajectory", "turn", "state")
 
 # In the hall (h) the key is in the left (l) or the right (r) room; b and d stand in the hall with one memory, c with another.
 HALL = episodes([0, 8, 0, 0, 0, 4], "aabbcc", "lhlhrh")
@@ -82,6 +84,19 @@ def test_equal_returns_teach_exactly_nothing():
 def test_without_history_and_repeated_states_there_is_nothing():
     columns = HALL | {"state": list("uvwxyz")}
     assert (hgpo(**columns) == 0).all()
+
+
+@pytest.mark.parametrize("mean", ["all", "other rows", "other trajectories"])
+def test_one_row_has_no_level(mean):
+    assert level_advantages(**episodes([10], "a", "h"), mean=mean).tolist() == [[0, 0, 0]]
+    assert past_groups(**{name: episodes([10], "a", "h")[name] for name in PLACES}).tolist() == [0]
+
+
+def test_no_rows_give_no_rows():
+    nothing = episodes([], "", "")
+    assert hgpo(**nothing).shape == (0,)
+    assert level_advantages(**nothing, mean="other trajectories").shape == (0, 3)
+    assert past_groups(**{name: nothing[name] for name in PLACES}).shape == (0,)
 
 
 # closed form
@@ -151,7 +166,67 @@ def test_what_is_shown():
     assert tape["level weight"][4].tolist() == [0, 0]
 
 
+def test_a_level_by_hand():
+    # gamma 1/2, level 0 of the hall: returns 8, 0, 4 in turn 1 of a, b, c
+    switches = {"gamma": 0.5, "scale": "none", "history": 1}
+    rows = [1, 3, 5]
+    assert level_advantages(**HALL, **switches)[rows].tolist() == [[4, 4], [-4, -4], [0, 0]]
+    assert level_advantages(**HALL, **switches, mean="other rows")[rows].tolist() == [[6, 8], [-6, -8], [0, 0]]
+    assert level_advantages(**HALL, **switches, mean="other trajectories")[rows].tolist() == [[6, 8], [-6, -8], [0, 0]]
+
+
+def test_a_trajectory_that_comes_back_is_no_company():
+    # a is in the hall three times, b once
+    columns = episodes([0, 0, 6, 2], "aaab", "hhhh")
+    switches = {"gamma": 1.0, "scale": "none", "history": 0}
+    assert level_advantages(**columns, **switches)[:, 0].tolist() == [1, 1, 1, -3]
+    assert level_advantages(**columns, **switches, mean="other rows")[:, 0].tolist() == pytest.approx([4 / 3] * 3 + [-4])
+    assert level_advantages(**columns, **switches, mean="other trajectories")[:, 0].tolist() == [4, 4, 4, -4]
+    alone = episodes([0, 0, 6], "aaa", "hhh")
+    assert level_advantages(**alone, **switches, mean="other trajectories").tolist() == [[0], [0], [0]]
+
+
+def test_equal_pasts_agree_from_the_first_turn_on():
+    # a and b have seen l, h; c has seen r, h; d begins in the hall
+    columns = episodes([0] * 7, "aabbccd", "lhlhrhh")
+    groups = past_groups(**{name: columns[name] for name in PLACES})
+    assert groups[1] == groups[3]
+    assert groups[0] == groups[2]
+    assert len({groups[row].item() for row in (0, 1, 4, 5, 6)}) == 5
+
+
 # loop against vectorised
+
+
+@given(seed=st.integers(0, 2**31), states=st.integers(1, 3))
+def test_equal_pasts_equal_the_plain_version(seed, states):
+    columns = agent_batch(seed, states=states)
+    order = sorted(range(len(columns["task"])), key=lambda row: columns["turn"][row].item())
+    past = {}
+    for row in order:
+        key = (columns["task"][row], columns["trajectory"][row])
+        past[key] = (*past.get(key, ()), columns["state"][row])
+        columns.setdefault("past", {})[row] = (key[0], past[key])
+    groups = past_groups(**{name: columns[name] for name in PLACES})
+    pasts = [columns["past"][row] for row in range(len(order))]
+    for row, (mine, number) in enumerate(zip(pasts, groups.tolist(), strict=True)):
+        assert [other == mine for other in pasts] == (groups == number).tolist(), row
+
+
+@given(seed=st.integers(0, 2**31), history=st.integers(0, 3), mean=st.sampled_from(["other rows", "other trajectories"]))
+def test_the_mean_of_others_equals_the_plain_version(seed, history, mean):
+    columns = agent_batch(seed, states=2)
+    levels = call(level_advantages, columns, history=history, mean=mean, scale="none")
+    groups = context_groups(**{name: columns[name] for name in PLACES}, history=history)
+    with Tape() as tape:
+        call(hgpo, columns, history=history)
+    returns, rows = tape["return to go"], range(len(columns["task"]))
+    own = list(zip(columns["task"], columns["trajectory"], strict=True)) if mean == "other trajectories" else list(rows)
+    for row, group in enumerate(groups):
+        for k in range(history + 1):
+            others = [returns[other].item() for other in rows if groups[other, k] == group[k] and own[other] != own[row]]
+            expected = returns[row].item() - sum(others) / len(others) if others else 0.0
+            assert levels[row, k].item() == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("absent", ["drop", "zero"])
@@ -185,7 +260,21 @@ def test_groups_do_not_depend_on_the_order_of_rows(seed, random):
         assert torch.equal(moved[:, None] == moved, shuffled[:, None] == shuffled)
 
 
+@given(seed=st.integers(0, 2**31), history=st.integers(0, 3))
+def test_leaving_oneself_out_only_stretches(seed, history):
+    columns = agent_batch(seed, states=2)
+    all_, others = (call(level_advantages, columns, history=history, mean=mean) for mean in ("all", "other rows"))
+    groups = context_groups(**{name: columns[name] for name in PLACES}, history=history)
+    size = (groups[:, None] == groups).sum(1)
+    torch.testing.assert_close(others, torch.where(size > 1, all_ * size / (size - 1), 0))
+
+
 # wrong usage
+
+
+def test_an_unknown_mean_is_refused():
+    with pytest.raises(ValueError, match=r"mean must be one of .*, got 'others'"):
+        level_advantages(**HALL, mean="others")
 
 
 @pytest.mark.parametrize("history", [-1, 1.5, True, None])
