@@ -102,7 +102,7 @@ class Episodes:
     alive: Tensor
 
 
-def play(world: FiniteWorld, probabilities: Tensor, task: Tensor, generator: torch.Generator) -> Episodes:
+def play(world: FiniteWorld, probabilities: Tensor, task: Tensor, generator: torch.Generator, *, state: Tensor | None = None) -> Episodes:
     """Play one episode of each given task, all at once.
 
     Every turn of every episode has its own random number, drawn beforehand, and actions are chosen by inverting the distribution
@@ -113,6 +113,7 @@ def play(world: FiniteWorld, probabilities: Tensor, task: Tensor, generator: tor
         probabilities: [C, A] of each action in each context.
         task: [E] int64, the task of each episode.
         generator: source of all randomness.
+        state: [E] int64, where each episode begins; by default where its task does. From there it may take a whole horizon of turns.
 
     Raises:
         ValueError: if `probabilities` is not a policy for this world, or a task does not exist.
@@ -121,12 +122,12 @@ def play(world: FiniteWorld, probabilities: Tensor, task: Tensor, generator: tor
     if len(task) and not 0 <= int(task.min()) <= int(task.max()) < len(world.start):
         raise ValueError(f"tasks are numbered from 0 to {len(world.start) - 1}, got {task.tolist()}")
     uniform = torch.rand(len(task), world.horizon, generator=generator, dtype=torch.float64)
-    return follow(world, task, lambda state, t: _choose(probabilities, world.context[state], uniform[:, t]))
+    return follow(world, task, lambda place, t: _choose(probabilities, world.context[place], uniform[:, t]), state=state)
 
 
-def follow(world: FiniteWorld, task: Tensor, choose: Callable[[Tensor, int], Tensor]) -> Episodes:
-    """Play one episode of each given task with the actions that `choose(state [E], turn) -> action [E]` names."""
-    state, alive = world.start[task], torch.ones(len(task), dtype=torch.bool)
+def follow(world: FiniteWorld, task: Tensor, choose: Callable[[Tensor, int], Tensor], *, state: Tensor | None = None) -> Episodes:
+    """Play one episode of each given task, or from each state, with the actions that `choose(state [E], turn) -> action [E]` names."""
+    state, alive = world.start[task] if state is None else state, torch.ones(len(task), dtype=torch.bool)
     states, actions, lives = [], [], []
     for t in range(world.horizon):
         action = choose(state, t)

@@ -1,11 +1,13 @@
 r"""The microscope: advantage estimators held against advantages that are known exactly.
 
     seen = microscope({"GRPO": grpo, "GiGPO": gigpo}, house_testbed(success=0.5))
+    seen = microscope({"GRPO": grpo, "GAE": partial(gae, whiten=False)}, tree_testbed(success=0.5))
     seen.plot(), seen.table()
 
 Many batches of one fixed policy are played at once, and every estimator is called once on all their rows (groups are named apart,
-so none crosses batches). All estimators see the same rollouts. With $\hat A$ the estimate of a row and $A$ the true advantage of
-its choice (this task, state, memory, turn and action), the error of an estimator splits into two parts,
+so none crosses batches). All estimators see the same rollouts. A row makes one choice (a turn) or several (the tokens of a response);
+what an estimator says of a row it says of all of them. With $\hat A$ the estimate of a choice (this task, state, memory, turn and
+action) and $A$ its true advantage, the error of an estimator splits into two parts,
 
 $$E(\hat A-A)^2=E\bigl(E[\hat A\mid\text{choice}]-A\bigr)^2+E\operatorname{Var}[\hat A\mid\text{choice}],
 \qquad\text{mean squared error}=\text{squared bias}+\text{variance},$$
@@ -33,8 +35,9 @@ from torch import Tensor
 
 from hierlab.lab.blocks import Blocks, Interval, interval
 from hierlab.lab.testbed import Testbed, house_testbed
+from hierlab.rollout.rollouts import Rollouts, estimate
 from hierlab.seeds import generator
-from hierlab.train.tabular import Estimator, row_advantage
+from hierlab.train.tabular import Estimator
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -70,9 +73,9 @@ METRICS: dict[str, Metric] = {
     "relative_bias": Metric("relative squared bias", "squared bias after calibration, as a share of the advantages' mean square", "less"),
     "relative_variance": Metric("relative variance", "variance after calibration, as a share of the advantages' mean square", "less"),
     "relative_error": Metric("relative error", "relative squared bias + relative variance; 1 is the error of always guessing 0", "less"),
-    "correlation": Metric("correlation", "of estimate and true advantage, over rows", "more"),
+    "correlation": Metric("correlation", "of estimate and true advantage, over choices made", "more"),
     "sign_agreement": Metric(
-        "sign agreement", "share of rows of consequence with the right sign; an estimate of 0 counts one half", "more"
+        "sign agreement", "share of choices of consequence with the right sign; an estimate of 0 counts one half", "more"
     ),
     "batch_cosine": Metric("cosine, one batch", "of the gradient of one batch with the exact policy gradient, mean over batches", "more"),
     "mean_cosine": Metric(
@@ -178,8 +181,8 @@ def microscope(
     """Put estimators under the microscope.
 
     Args:
-        estimators: functions of columns that return one advantage a row, by the name they are to be shown under.
-        testbed: what they are tried on; `house_testbed(success=0.5)` by default.
+        estimators: functions of columns that return one advantage a row or a token, by the name they are to be shown under.
+        testbed: what they are tried on; `house_testbed(success=0.5)` by default. Others: `hierlab.lab.token_testbed`.
         batches: number of batches.
         tasks: groups a batch. It matters for the gradient of one batch, and for estimators that look across groups.
         group_size: trajectories a group.
@@ -189,7 +192,7 @@ def microscope(
 
     Raises:
         ValueError: if there are no estimators, a number is too small, `separately` names none of the estimators, or an estimator
-            returns anything but one finite number a row.
+            returns anything but one finite number a row or a token.
     """
     if not estimators:
         raise ValueError("give at least one estimator")
@@ -200,34 +203,56 @@ def microscope(
     sample = _Sample(testbed or house_testbed(0.5), Blocks(batches, resamples, seed), tasks, group_size, seed)
     samples = {name: sample.measure(sample.estimates(estimator, apart=name in separately)) for name, estimator in estimators.items()}
     measured = {name: {metric: interval(values) for metric, values in found.items()} for name, found in samples.items()}
-    settings = {"batches": batches, "tasks": tasks, "group_size": group_size, "rows": len(sample.batch), "seed": seed}
+    settings = {"batches": batches, "tasks": tasks, "group_size": group_size, "rows": len(sample.rollouts), "seed": seed}
     return Microscope(sample.testbed.description, settings, measured, samples)
 
 
+def choice_advantage(rollouts: Rollouts, estimator: Estimator) -> Tensor:
+    """The estimator's advantage of each choice that the rows make, shaped like the column `choice`; 0 where there is none.
+
+    Raises:
+        ValueError: if it returns anything but one finite number a row or a choice.
+    """
+    choice = rollouts["choice"]
+    advantage = estimate(rollouts, estimator)
+    if tuple(advantage.shape) not in {choice.shape[:1], (len(choice), 1), choice.shape}:
+        wanted = f"each of the {len(rollouts)} rows, or for each of their choices, {list(choice.shape)}"
+        raise ValueError(f"an estimator must return one number for {wanted}; got {list(advantage.shape)}")
+    made = choice >= 0
+    advantage = advantage.reshape(len(rollouts), -1).expand(len(rollouts), made[0].numel()).reshape(made.shape)
+    if (wrong := made & ~advantage.isfinite()).any():
+        raise ValueError(f"an estimator must return finite numbers, got {float(advantage[wrong][0])} in row {int(wrong.nonzero()[0, 0])}")
+    return torch.where(made, advantage, 0).double()
+
+
 class _Sample:
-    """Batches of rollouts with their truth, to be summed in blocks."""
+    """Batches of rollouts with their truth, to be summed in blocks. D choices are made in all."""
 
     def __init__(self, testbed: Testbed, blocks: Blocks, tasks: int, group_size: int, seed: int):
         self.testbed, self.blocks, self.trajectories = testbed, blocks, tasks * group_size
         self.rollouts = testbed.collect(len(blocks.of_batch) * tasks, group_size, generator("microscope", seed))
-        self.batch = torch.tensor(self.rollouts.task) // tasks  # [N]
-        self.truth = testbed.advantage[self.rollouts["choice"]]  # [N]
+        self.of_row = torch.tensor(self.rollouts.task) // tasks  # [N] the batch of each row
+        choice = self.rollouts["choice"]
+        self.made = choice >= 0
+        self.choice = choice[self.made]  # [D]
+        self.batch = self.of_row[self.made.nonzero()[:, 0]]  # [D]
+        self.truth = testbed.advantage[self.choice]  # [D]
         self.truth_by_choice = self._by_choice(self.truth)
         self.truth_square = blocks.product_of_means(self.truth_by_choice)
 
     def estimates(self, estimator: Estimator, *, apart: bool) -> Tensor:
-        """[N] the estimator's advantages, float64."""
+        """The estimator's advantages, float64, shaped like the column `choice`."""
         if not apart:
-            return row_advantage(self.rollouts, estimator).double()
-        rows = torch.arange(len(self.batch)).split(torch.bincount(self.batch).tolist())
-        return torch.cat([row_advantage(self.rollouts.select(part), estimator) for part in rows]).double()
+            return choice_advantage(self.rollouts, estimator)
+        rows = torch.arange(len(self.of_row)).split(torch.bincount(self.of_row).tolist())
+        return torch.cat([choice_advantage(self.rollouts.select(part), estimator) for part in rows])
 
     def measure(self, estimate: Tensor) -> dict[str, np.ndarray]:
         """Every metric in every bootstrap sample: each [R]."""
-        return self._errors(estimate) | gradient_metrics(self.testbed, self.blocks, self._gradients(estimate))
+        return self._errors(estimate[self.made]) | gradient_metrics(self.testbed, self.blocks, self._gradients(estimate))
 
     def _errors(self, e: Tensor) -> dict[str, np.ndarray]:
-        """Metrics of single rows. Letters: e estimate, a true advantage."""
+        """Metrics of single choices. Letters: e estimate, a true advantage. e [D]"""
         a = self.truth
         matters = (a.abs() > ZERO).double()
         agrees = torch.where(e == 0, 0.5, (e.sign() == a.sign()).double()) * matters
@@ -257,16 +282,16 @@ class _Sample:
     def _gradients(self, estimate: Tensor) -> Tensor:
         """The implied policy gradient of each batch. [B, C * A]"""
         batches = len(self.blocks.of_batch)
-        return self.testbed.implied_gradients(self.rollouts, estimate, self.batch, batches) / self.trajectories
+        return self.testbed.implied_gradients(self.rollouts, estimate, self.of_row, batches) / self.trajectories
 
     def _by_choice(self, x: Tensor) -> Tensor:
-        """Sums of `x` within each block and choice, so scaled that their inner products are mean squares over rows.
+        """Sums of `x` within each block and choice, so scaled that their inner products are mean squares over the choices made.
 
-        A choice's mean is its sum divided by the number of its rows, and it counts as often as it has rows: so its sum is divided by
-        the square root of that number, which is known exactly, and of the number of all rows. [N] -> [K, choices]
+        A choice's mean is its sum divided by how often it is made, and it counts as often: so its sum is divided by the square root
+        of that number, which is known exactly, and of the number of all choices made. [D] -> [K, choices]
         """
         choices = len(self.testbed.frequency)
-        place = self.blocks.of_batch[self.batch] * choices + self.rollouts["choice"]
+        place = self.blocks.of_batch[self.batch] * choices + self.choice
         sums = x.new_zeros(self.blocks.count * choices).index_add(0, place, x).view(self.blocks.count, choices)
         rows = self.trajectories * self.testbed.frequency
         return sums / (rows.clamp(min=1e-300) * rows.sum()).sqrt()

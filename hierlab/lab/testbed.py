@@ -5,19 +5,23 @@ state with this memory, this turn, this action. Of every choice the world knows 
 
     house_testbed(), house_testbed(success=0.5)
     Testbed("after 20 updates by GRPO", world, train_tabular(world, grpo, rate=1.2, iterations=20).logits)
+
+In a `Testbed` a row of the rollouts is a turn, as for agents; `hierlab.lab.token_testbed` has those in which it is a response.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from hierlab.envs.finite import FiniteWorld, Truth, solve
+from hierlab.checks import check_range
+from hierlab.envs.finite import FiniteWorld, Truth, play, solve
 from hierlab.envs.search_house import SearchHouse
 from hierlab.rollout.rollouts import Rollouts
+from hierlab.seeds import generator
 from hierlab.train.tabular import ascend, collect
 
 
@@ -29,6 +33,7 @@ class Testbed:
         name: what lies under the microscope, in a reader's words.
         world: S states, A actions, C contexts, H turns.
         logits: [C, A] the policy.
+        critic: [H, S] what a critic says each state is worth at each turn; the exact values by default. Estimators see it as `values`.
     """
 
     __test__ = False  # pytest takes a class of this name for a test
@@ -36,6 +41,12 @@ class Testbed:
     name: str
     world: FiniteWorld
     logits: Tensor
+    critic: Tensor | None = None
+
+    def __post_init__(self):
+        shape = self.world.horizon, len(self.world.context)
+        if self.critic is not None and self.critic.shape != shape:
+            raise ValueError(f"a critic of this world has shape [turns, states] = {list(shape)}, got {list(self.critic.shape)}")
 
     @cached_property
     def truth(self) -> Truth:
@@ -60,29 +71,53 @@ class Testbed:
 
     @cached_property
     def advantage(self) -> Tensor:
-        """[H * S * A] the true advantage of every choice."""
-        return self.truth.advantage.flatten()
+        """[K] the true advantage of every choice that is ever made."""
+        return self.truth.advantage[self._made]
 
     @cached_property
     def frequency(self) -> Tensor:
-        """[H * S * A] how often an episode makes each choice, on average."""
-        return (self.truth.visits[:, :, None] * self.probabilities[self.world.context]).flatten()
+        """[K] how often a trajectory makes each choice, on average."""
+        return self._frequencies[self._made]
+
+    @cached_property
+    def _frequencies(self) -> Tensor:
+        """[H, S, A] the same for every turn, state and action."""
+        return self.truth.visits[:, :, None] * self.probabilities[self.world.context]
+
+    @cached_property
+    def _made(self) -> Tensor:
+        """[H, S, A] bool, what is ever done."""
+        return self._frequencies > 0
+
+    @cached_property
+    def _place(self) -> Tensor:
+        """[H, S, A] int64, where each turn, state and action stands among the choices."""
+        return (self._made.flatten().cumsum(0) - 1).view_as(self._made)
+
+    def choice(self, turn: Tensor, state: Tensor, action: Tensor) -> Tensor:
+        """The place in `advantage` and `frequency` of what was done."""
+        return self._place[turn, state, action]
+
+    def value(self, turn: Tensor, state: Tensor) -> Tensor:
+        """What the critic says."""
+        return (self.truth.value if self.critic is None else self.critic)[turn, state]
 
     def collect(self, groups: int, group_size: int, generator: torch.Generator) -> Rollouts:
-        """Groups of episodes of the policy, as `hierlab.train.tabular.collect` makes them, with the further column `choice`.
+        """Groups of episodes of the policy, as `hierlab.train.tabular.collect` makes them, with two further columns.
 
-        `choice` [N] int64 is the place of each row's choice in `advantage` and `frequency`.
+        `choice` [N] int64 is the place of each row's choice in `advantage` and `frequency`, `values` [N] what the critic says of the
+        row's state.
         """
         rollouts = collect(self.world, self.logits, groups=groups, group_size=group_size, generator=generator)
-        state = rollouts.turn * len(self.world.context) + rollouts["world_state"]
-        return rollouts.with_columns(choice=state * len(self.world.commands) + rollouts.response_ids[:, 0])
+        turn, state = rollouts.turn, rollouts["world_state"]
+        return rollouts.with_columns(choice=self.choice(turn, state, rollouts.response_ids[:, 0]), values=self.value(turn, state))
 
     def implied_gradients(self, rollouts: Rollouts, weight: Tensor, part: Tensor, parts: int) -> Tensor:
-        """The policy gradient that a weight for each row implies, summed over the rows of each part.
+        """The policy gradient that a weight for each choice implies, summed over the rows of each part.
 
         Args:
             rollouts: N rows from `collect`.
-            weight: [N] such as estimated advantages.
+            weight: shaped like the column `choice`, such as estimated advantages.
             part: [N] int64, which part each row belongs to.
             parts: number of parts.
 
@@ -90,10 +125,61 @@ class Testbed:
             [parts, C * A]
         """
         contexts, actions = self.logits.shape
-        place = part * contexts + rollouts["context"]
-        chosen = weight.new_zeros(parts * contexts, actions).index_put((place, rollouts.response_ids[:, 0]), weight, accumulate=True)
+        made = rollouts["choice"].view(len(rollouts), -1) >= 0
+        action = rollouts.response_ids[made]
+        place = (part[:, None] * contexts + rollouts["context"].view_as(made))[made]
+        weight = weight.view_as(made)[made]
+        chosen = weight.new_zeros(parts * contexts, actions).index_put((place, action), weight, accumulate=True)
         chosen = chosen.view(parts, contexts, actions)
         return (chosen - chosen.sum(dim=2, keepdim=True) * self.probabilities).flatten(start_dim=1)
+
+
+def noisy_critic(testbed: Testbed, deviation: float, *, seed: int = 0) -> Testbed:
+    """The same testbed with a critic that is wrong: the exact value of each turn and state plus an error that never changes.
+
+    Args:
+        testbed: with any critic.
+        deviation: of the errors, in units of the deviation of the values that the policy meets.
+        seed: of the errors.
+
+    Raises:
+        ValueError: if `deviation` is negative.
+    """
+    check_range("deviation", deviation, 0)
+    value, weight = testbed.truth.value, testbed.truth.visits / testbed.truth.visits.sum()
+    spread = (weight * (value - (weight * value).sum()) ** 2).sum().sqrt()
+    error = torch.randn(value.shape, generator=generator("noisy critic", seed), dtype=value.dtype)
+    return replace(testbed, critic=value + deviation * spread * error)
+
+
+def learnt_critic(testbed: Testbed, trajectories: int, *, seed: int = 0) -> Testbed:
+    """The same testbed with a critic that has learnt from so many trajectories: of each turn and state, the mean return that followed.
+
+    Each mean starts from one imagined trajectory that is worth what an average one is at that turn, so that a state seen once is not
+    taken at its word, and one never seen is worth the average.
+
+    Args:
+        testbed: with any critic.
+        trajectories: how many it has seen.
+        seed: of the trajectories.
+
+    Raises:
+        ValueError: if there are no trajectories.
+    """
+    if trajectories < 1:
+        raise ValueError(f"a critic learns from at least 1 trajectory, got {trajectories}")
+    world = testbed.world
+    draw = generator("learnt critic", seed)
+    task = torch.randint(len(world.start), (trajectories,), generator=draw)
+    seen = play(world, testbed.probabilities, task, draw)
+    rewards = world.reward[seen.state, seen.action] * seen.alive
+    to_go = rewards.flip(1).cumsum(1).flip(1)
+    average = (to_go * seen.alive).sum(0) / seen.alive.sum(0).clamp(min=1)  # [H]
+    turn = torch.arange(world.horizon).expand_as(seen.state)
+    place = turn[seen.alive], seen.state[seen.alive]
+    count = torch.ones_like(testbed.truth.value).index_put(place, torch.ones_like(to_go[seen.alive]), accumulate=True)
+    total = average[:, None].expand_as(count).clone().index_put(place, to_go[seen.alive], accumulate=True)
+    return replace(testbed, critic=total / count)
 
 
 def house_testbed(success: float | None = None, *, house: SearchHouse | None = None, history: int = 2) -> Testbed:

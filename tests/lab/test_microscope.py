@@ -276,5 +276,5 @@ def test_refuses_what_is_not_there(seen):
     for use in (lambda: seen.table(["beauty"]), lambda: seen.plot(["beauty"]), lambda: seen.difference("beauty", "GRPO", "GiGPO")):
         with pytest.raises(KeyError, match="no metric 'beauty'"):
             use()
-    with pytest.raises(ValueError, match="values"):
-        microscope({"critic": lambda values: values}, SMALL, **FEW)
+    with pytest.raises(ValueError, match="segment_value"):
+        microscope({"SPO": lambda segment_value: segment_value}, SMALL, **FEW)
