@@ -2,8 +2,10 @@
 
 The trainer is the meeting point of five parts, none of which knows the others: *tasks*, a *collector* that turns them into
 `Rollouts`, an *estimator* that turns rollouts into advantages, the *surrogate* that turns advantages into a loss, and an *engine*
-that samples from the current weights. Each iteration draws its random numbers from `(seed, iteration)`, so that a run resumed from
-a checkpoint continues bit by bit (on the CPU) as if it had never stopped.
+that samples from the current weights. A sixth, a *critic*, is there for estimators that need values.
+
+Each iteration draws its random numbers from `(seed, iteration)`, so that a run resumed from a checkpoint continues bit by bit (on the
+CPU) as if it had never stopped.
 
 Launched by `accelerate launch`, every process collects whole groups of its own share of the tasks, and gradients are averaged so
 that the loss is that of the joint batch. Sharded models (FSDP) need an engine that holds its own weights, such as vLLM's. Neither has
@@ -15,7 +17,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,10 @@ from hierlab.files import digest
 from hierlab.models import LanguageModel
 from hierlab.rollout import Engine, Rollouts, TransformersEngine, estimate, summary, token_logp
 from hierlab.seeds import derive_seed, generator
-from hierlab.train.checkpoint import load_checkpoint, save_checkpoint
+from hierlab.train.batches import Record, mini_batches, on_tokens, optimise
+from hierlab.train.checkpoint import Trained, load_checkpoint, save_checkpoint
+from hierlab.train.critic import Critic
 from hierlab.train.surrogate import Aggregation, KLEstimator, Ratio, aggregate, kl, loss_weight, policy_loss
-
-Record = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class PolicyTrainer:
         collector: `(engine, tasks, generator) -> Rollouts`.
         estimator: any function of columns (`hierlab.rollout.estimate`) that returns advantages, [N] or [N, T].
         settings: how the policy is updated.
+        critic: adds its values to the rollouts before the advantages are estimated, and learns from them afterwards.
         engine: samples from the policy; default: a `TransformersEngine` on the same weights.
         seed: of task order and sampling.
         folder: where the checkpoint is kept; None keeps none.
@@ -119,6 +121,7 @@ class PolicyTrainer:
         estimator: Callable[..., Tensor],
         settings: PolicySettings | None = None,
         *,
+        critic: Critic | None = None,
         engine: Engine | None = None,
         seed: int = 0,
         folder: Path | str | None = None,
@@ -138,6 +141,9 @@ class PolicyTrainer:
         optimizer = torch.optim.AdamW(trained, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
         self.policy = policy
         self.model, self.optimizer = self.accelerator.prepare(policy.model, optimizer)
+        self.critic = critic
+        if critic:
+            critic.prepare(self.accelerator)
         self.engine = engine or TransformersEngine(policy)
         self.evaluate, self.evaluate_every, self.measure, self.report = evaluate, evaluate_every, measure, report
         self.checkpoint_every = checkpoint_every
@@ -189,9 +195,16 @@ class PolicyTrainer:
         rollouts = self.collector(self.engine, batch, generator(self.seed, "rollouts", iteration, rank))
         rollouts = rollouts.to(self.accelerator.device)
         collected = time.perf_counter()
+        values = self.critic.values(rollouts) if self.critic else {}
+        rollouts = rollouts.with_columns(**values)
+        valued = time.perf_counter()
         advantage = estimate(rollouts, self.estimator)
         estimated = time.perf_counter()
-        record = self._update(_with_trained_tokens(rollouts), advantage, iteration)
+        record: Record = {}
+        if self.critic:
+            record |= self.critic.update(rollouts, self._shuffle("critic", iteration))
+        if not self.critic or iteration >= self.critic.settings.head_start:
+            record |= self._update(_with_trained_tokens(rollouts), advantage, iteration)
         self.engine.sync(self.accelerator.unwrap_model(self.model))
         return {
             "iteration": iteration + 1,
@@ -199,8 +212,8 @@ class PolicyTrainer:
             **(self.measure(rollouts) if self.measure else {}),
             **record,
             "seconds_collect": collected - started,
-            "seconds_estimate": estimated - collected,
-            "seconds_update": time.perf_counter() - estimated,
+            "seconds_estimate": estimated - valued,
+            "seconds_update": time.perf_counter() - estimated + (valued - collected),
         }
 
     def _tasks(self, iteration: int) -> Iterator[Any]:
@@ -214,38 +227,31 @@ class PolicyTrainer:
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * min(1.0, (iteration + 1) / max(1, settings.warmup))
-        shuffle = generator(self.seed, "mini-batches", iteration, self.accelerator.process_index)
+        shuffle = self._shuffle("mini-batches", iteration)
         records = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, "dropout", iteration, self.accelerator.process_index))
-            for _ in range(settings.epochs):
-                for rows in torch.randperm(len(rollouts), generator=shuffle).tensor_split(settings.mini_batches):
-                    records.append(self._optimise(rollouts.select(rows), advantage[rows.to(advantage.device)]))
+            for rows in mini_batches(len(rollouts), epochs=settings.epochs, parts=settings.mini_batches, shuffle=shuffle):
+                records.append(self._optimise(rollouts.select(rows), advantage[rows.to(advantage.device)]))
         return {name: sum(record[name] for record in records) / len(records) for name in records[0]}
 
+    def _shuffle(self, name: str, iteration: int) -> torch.Generator:
+        return generator(self.seed, name, iteration, self.accelerator.process_index)
+
     def _optimise(self, rollouts: Rollouts, advantage: Tensor) -> Record:
-        """One optimiser step on a mini-batch, accumulated over micro-batches of similar length."""
+        """One optimiser step on a mini-batch."""
         settings, accelerator = self.settings, self.accelerator
         whole = loss_weight(rollouts.response_mask, settings.aggregation)
         joint = float(accelerator.reduce(whole, "sum")) / accelerator.num_processes
         length = settings.loss_length or rollouts.response_mask.shape[1]
-        totals: Record = {}
-        parts = self._micro_batches(rollouts)
-        for i, (rows, counted) in enumerate(parts):
-            part = _trim(rollouts.select(rows))
+
+        def part_loss(part: Rollouts, rows: Tensor, counted: bool) -> tuple[Tensor, Record]:
             share = float(loss_weight(part.response_mask, settings.aggregation)) / joint if counted else 0.0
-            if not counted:
-                part = _with_some_token(part)
-            with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(self.model):
-                loss, diagnostics = self._loss(part, _columns(advantage[rows], part.response_mask.shape[1]), length)
-                accelerator.backward(loss * share)
-            for name, value in {"loss": float(loss.detach()), **diagnostics}.items():
-                totals[name] = totals.get(name, 0.0) + value * share
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm or float("inf"))
-        if joint:  # without any token to train on, momentum must not move the weights
-            self.optimizer.step()
-        self.optimizer.zero_grad()
-        return totals | {"gradient_norm": float(norm)}
+            loss, diagnostics = self._loss(part, on_tokens(advantage[rows], part.response_mask.shape[1]), length)
+            return loss * share, {name: value * share for name, value in diagnostics.items()}
+
+        limits = {"micro_batch": settings.micro_batch, "max_grad_norm": settings.max_grad_norm}
+        return optimise(accelerator, self.model, self.optimizer, rollouts, part_loss, **limits)
 
     def _loss(self, rollouts: Rollouts, advantage: Tensor, length: int) -> tuple[Tensor, Record]:
         settings = self.settings
@@ -272,20 +278,6 @@ class PolicyTrainer:
             diagnostics |= {"kl_reference": float(penalty.detach())}
         return loss, diagnostics
 
-    def _micro_batches(self, rollouts: Rollouts) -> list[tuple[Tensor, bool]]:
-        """Row numbers of each forward pass, and whether they count.
-
-        Prompts of similar length stand together, so that little is padding, and equal prompts side by side, so that they are read
-        once. Rows without a token to train on are left out. Sharded models need as many passes on every process, so a process with
-        fewer rows reads its first again, uncounted.
-        """
-        prompts = torch.where(rollouts.prompt_mask, rollouts.prompt_ids, -1)  # padded on the left: short prompts sort first
-        _, order = torch.unique(prompts, dim=0, return_inverse=True)
-        order = torch.argsort(order, stable=True)
-        parts = [(rows, True) for rows in order[rollouts.response_mask.any(1)[order]].split(self.settings.micro_batch) if len(rows)]
-        most = int(self.accelerator.gather(torch.tensor([len(parts)], device=self.accelerator.device)).max())
-        return [(order[:1], False)] * (max(most, 1) - len(parts)) + parts
-
     def _evaluation(self, iteration: int) -> Record:
         return dict(self.evaluate(self.engine, generator(self.seed, "evaluation", iteration)))
 
@@ -296,21 +288,23 @@ class PolicyTrainer:
 
     @property
     def _settings_digest(self) -> str:
-        return digest(
-            {**asdict(self.settings), "seed": self.seed, "tasks_total": len(self.tasks), "processes": self.accelerator.num_processes}
-        )
+        run = {"seed": self.seed, "tasks_total": len(self.tasks), "processes": self.accelerator.num_processes}
+        return digest({**asdict(self.settings), **run, **({"critic": self.critic.recipe} if self.critic else {})})
+
+    @property
+    def _trained(self) -> Trained:
+        critic = {"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {}
+        return {"policy": (self.model, self.optimizer), **critic}
 
     def _save(self) -> None:
         if self.path:
             record = {"settings": self._settings_digest, "history": self.history}
-            save_checkpoint(self.path, self.model, self.optimizer, record, write=self.accelerator.is_main_process)
+            save_checkpoint(self.path, self._trained, record, write=self.accelerator.is_main_process)
 
     def _resume(self) -> None:
         if not (self.path and self.path.exists()):
             return
-        record = load_checkpoint(self.path, self.model, self.optimizer)
-        if record["settings"] != self._settings_digest:
-            raise ValueError(f"{self.path} was made with other settings; use another folder, or delete it to start again")
+        record = load_checkpoint(self.path, self._trained, settings=self._settings_digest)
         self.history = record["history"]
         self.engine.sync(self.accelerator.unwrap_model(self.model))
 
@@ -341,30 +335,3 @@ def _with_trained_tokens(rollouts: Rollouts) -> Rollouts:
     if not mask.any():
         raise ValueError("loss_mask is empty in every row: there is no token to train on")
     return replace(rollouts, response_mask=mask)
-
-
-def _trim(rollouts: Rollouts) -> Rollouts:
-    """Without the columns that are padding in every row; one is left in any case."""
-    prompt = int(rollouts.prompt_mask.sum(1).max())
-    response = int(rollouts.response_mask.any(0).nonzero().max()) + 1 if rollouts.response_mask.any() else 1
-    return replace(
-        rollouts,
-        prompt_ids=rollouts.prompt_ids[:, rollouts.prompt_ids.shape[1] - prompt :],
-        prompt_mask=rollouts.prompt_mask[:, rollouts.prompt_mask.shape[1] - prompt :],
-        response_ids=rollouts.response_ids[:, :response],
-        response_mask=rollouts.response_mask[:, :response],
-        old_logp=rollouts.old_logp[:, :response],
-        columns={},
-    )
-
-
-def _with_some_token(rollouts: Rollouts) -> Rollouts:
-    """Rows that do not count, with a token each, so that there is a gradient for the other processes to wait for."""
-    first = torch.zeros_like(rollouts.response_mask)
-    first[:, 0] = True
-    return replace(rollouts, response_mask=first)
-
-
-def _columns(advantage: Tensor, width: int) -> Tensor:
-    """The first `width` positions of token advantages; one number per row stays as it is."""
-    return advantage[:, :width] if advantage.dim() == 2 else advantage
