@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from hierlab.lab.blocks import Blocks, Interval, interval
-from hierlab.lab.microscope import Metric, gradient_metrics
+from hierlab.lab.level_lines import level_lines
+from hierlab.lab.microscope import Metric, choice_advantage, gradient_metrics, metric_named
 from hierlab.lab.testbed import Testbed, house_testbed
 from hierlab.seeds import generator
-from hierlab.train.tabular import Estimator, row_advantage
+from hierlab.train.tabular import Estimator
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -66,7 +67,7 @@ class LowVariance:
         Raises:
             KeyError: if there is no such metric.
         """
-        columns = ["success", "estimator", *(_metric(metric).label for metric in metrics)]
+        columns = ["success", "estimator", *(metric_named(metric, METRICS).label for metric in metrics)]
         rows = [
             [round(success, 4), name, *(str(levels[i][metric] or "not defined") for metric in metrics)]
             for i, success in enumerate(self.success)
@@ -80,33 +81,8 @@ class LowVariance:
         Raises:
             KeyError: if there is no such metric.
         """
-        import plotly.graph_objects as go
-        from plotly.subplots import make_subplots
-
-        from hierlab.lab.figures import COLOURS, NEUTRAL, house_style
-
-        titles = [_metric(metric).title for metric in metrics]
-        figure = make_subplots(rows=len(metrics), cols=1, shared_xaxes=True, subplot_titles=titles, vertical_spacing=0.2 / len(metrics))
-        for row, metric in enumerate(metrics, start=1):
-            for number, (name, levels) in enumerate(self.measured.items()):
-                points = [(s, level[metric]) for s, level in zip(self.success, levels, strict=True) if level[metric]]
-                above, below = [v.high - v.value for _, v in points], [v.value - v.low for _, v in points]
-                line = go.Scatter(
-                    x=[s for s, _ in points],
-                    y=[v.value for _, v in points],
-                    error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1},
-                    mode="lines+markers",
-                    name=name,
-                    legendgroup=name,
-                    showlegend=row == 1,
-                    line={"color": COLOURS[number % len(COLOURS)], "width": 2},
-                )
-                figure.add_trace(line, row=row, col=1)
-        figure.update_xaxes(title={"text": "probability of success of the policy", "font": {"size": 13}}, row=len(metrics), col=1)
-        legend = {"orientation": "h", "y": -0.3 / len(metrics), "yanchor": "top", "x": 0}
-        figure.update_layout(legend=legend, margin={"l": 44, "r": 12, "t": 36, "b": 44})
-        figure.update_annotations(font={"size": 13, "color": NEUTRAL}, x=0, xanchor="left", xref="paper")
-        return house_style(figure, height=210 * len(metrics) + 90)
+        titles = {metric: metric_named(metric, METRICS).title for metric in metrics}
+        return level_lines(self.success, self.measured, titles, along="probability of success of the policy")
 
 
 def low_variance(
@@ -148,7 +124,7 @@ def low_variance(
         group = torch.tensor(rollouts.task)
         flat = _flat(rollouts["success"], rollouts.turn, group, group_size)
         for name, estimator in estimators.items():
-            gradients = testbed.implied_gradients(rollouts, row_advantage(rollouts, estimator).double(), group, groups) / group_size
+            gradients = testbed.implied_gradients(rollouts, choice_advantage(rollouts, estimator), group, groups) / group_size
             found = _flat_metrics(testbed, blocks, gradients, flat) | gradient_metrics(testbed, blocks, gradients)
             measured[name].append({metric: interval(found[metric]) for metric in METRICS})
     return LowVariance(tuple(testbed.truth.success for testbed in testbeds), groups, group_size, measured)
@@ -181,9 +157,3 @@ def _flat_metrics(testbed: Testbed, blocks: Blocks, gradients: Tensor, flat: Ten
 
 def _defined(x: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(x), x, np.nan)
-
-
-def _metric(name: str) -> Metric:
-    if name not in METRICS:
-        raise KeyError(f"no metric {name!r}; there are {', '.join(METRICS)}")
-    return METRICS[name]

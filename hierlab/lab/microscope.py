@@ -118,7 +118,7 @@ class Microscope:
         Raises:
             KeyError: if there is no such metric or estimator.
         """
-        _metric(metric)
+        metric_named(metric)
         for estimator in (one, other):
             self[estimator]  # refused by name if there is none
         return interval(self._samples[one][metric] - self._samples[other][metric])
@@ -129,7 +129,7 @@ class Microscope:
         Raises:
             KeyError: if there is no such metric.
         """
-        columns = ["estimator", *(_metric(metric).label for metric in metrics)]
+        columns = ["estimator", *(metric_named(metric).label for metric in metrics)]
         rows = [[name, *(str(found[metric] or "not defined") for metric in metrics)] for name, found in self.measured.items()]
         return {"columns": columns, "rows": rows}
 
@@ -150,7 +150,7 @@ class Microscope:
         from hierlab.lab.figures import COLOURS, NEUTRAL, house_style
 
         panel = 56 + 24 * len(self.measured)
-        titles = [_metric(metric).title for metric in metrics]
+        titles = [metric_named(metric).title for metric in metrics]
         figure = make_subplots(rows=len(metrics), cols=1, subplot_titles=titles, vertical_spacing=56 / (panel * len(metrics)))
         for row, metric in enumerate(metrics, start=1):
             for number, (name, found) in enumerate(self.measured.items()):
@@ -315,7 +315,12 @@ def gradient_metrics(testbed: Testbed, blocks: Blocks, gradients: Tensor) -> dic
         }
 
 
-def _metric(name: str) -> Metric:
-    if name not in METRICS:
-        raise KeyError(f"no metric {name!r}; there are {', '.join(METRICS)}")
-    return METRICS[name]
+def metric_named(name: str, metrics: Mapping[str, Metric] = METRICS) -> Metric:
+    """The metric of this name.
+
+    Raises:
+        KeyError: if there is none; the message lists those there are.
+    """
+    if name not in metrics:
+        raise KeyError(f"no metric {name!r}; there are {', '.join(metrics)}")
+    return metrics[name]
