@@ -104,7 +104,7 @@ def a_grae(
     if attention != "none":
         weight = show(
             "weight of the task",
-            _task_weight(rate, state, variant, attention, eps),
+            task_weight(rate, state, variant=variant, attention=attention, eps=eps),
             r"\frac{\omega}{2\sqrt p}+\frac{1-\omega}{2\sqrt{1-p}}",
         )
         advantage = show("shifted advantage", advantage * weight, r"A_i\,(\frac{\omega}{2\sqrt p}+\frac{1-\omega}{2\sqrt{1-p}})")
@@ -146,8 +146,19 @@ def _training_state(rate: Tensor, correct: Tensor, task: Tensor, counted: Tensor
     return group_mean(rate, everything, group_first(task))
 
 
-def _task_weight(rate: Tensor, state: Tensor, variant: Variant, attention: Attention, eps: float) -> Tensor:
-    """What the advantages of each row's group are multiplied by; 0 for a group without success or failure (paper). [N]"""
+def task_weight(rate: Tensor, state: Tensor, *, variant: Variant = "paper", attention: Attention = "shift", eps: float = 1e-6) -> Tensor:
+    r"""What the advantages of a group are multiplied by.
+
+    Args:
+        rate: $p$, the group's share of success, in [0, 1]; any shape.
+        state: $\omega$, the training state, in [0, 1]; of a shape that goes with it.
+        variant: as in `a_grae`.
+        attention: "shift", "easy" or "hard", as in `a_grae`.
+        eps: as in `a_grae`.
+
+    Returns:
+        The weight; in the paper's variant 0 for a group without success or failure, which has no advantage to multiply.
+    """
     if variant == "code":
         hard, easy = 0.5 / (rate.sqrt() + eps), 0.5 / (1 - rate.sqrt() + eps)
     else:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hierlab.credit import a_grae, dr_grpo, grpo
+from hierlab.credit.a_grae import task_weight
 from hierlab.trace import Tape
 
 
@@ -191,3 +192,13 @@ def test_numbers_out_of_range_are_refused(name, value):
 def test_unknown_switches_are_refused(switch):
     with pytest.raises(ValueError, match=rf"{switch} must be one of .*, got 'sideways'"):
         call(a_grae, agent_batch(), **{switch: "sideways"})
+
+
+def test_the_weight_of_a_task_by_hand():
+    rate, state = f64(0.25, 0.25, 0.0, 1.0), f64(0.0, 1.0, 0.5, 0.5)
+    paper = task_weight(rate, state)
+    assert paper.tolist() == pytest.approx([0.5 / sqrt(0.75), 1.0, 0, 0])
+    assert task_weight(rate, state, variant="code", eps=0.0)[:2].tolist() == pytest.approx([1.0, 1.0])
+    assert task_weight(rate, state, attention="hard")[:2].tolist() == pytest.approx([1.0, 1.0])
+    assert task_weight(rate, state, attention="easy")[:2].tolist() == pytest.approx([0.5 / sqrt(0.75)] * 2)
+    assert task_weight(rate[:, None], state[None, :]).shape == (4, 4)
