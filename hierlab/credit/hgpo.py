@@ -61,6 +61,7 @@ def hgpo(
     weights: Weights = "code",
     absent: Absent = "drop",
     unbiased: bool = False,
+    mean: Mean = "all",
     episode_level: bool = False,
     episode_statistics: Statistics = "turns",
     singleton: Singleton = "zero",
@@ -83,6 +84,7 @@ def hgpo(
         weights: "code" or "paper", see above.
         absent: "drop" (code) or "zero" (paper), see above.
         unbiased: whether the deviation divides by n - 1 instead of n.
+        mean: what a return is compared with; see `level_advantages`.
         episode_level: add the episode advantage, with unbiased deviation, as a level of weight 1.
         episode_statistics: "turns" counts a trajectory once for each of its turns (code), "trajectories" once.
         singleton: the episode advantage of a lone row: "zero", or "raw", its outcome (code).
@@ -103,7 +105,7 @@ def hgpo(
     check_choice("singleton", singleton, Singleton)
     check_range("alpha", alpha)
     columns = {"rewards": rewards, "task": task, "trajectory": trajectory, "turn": turn, "state": state}
-    levels = level_advantages(**columns, history=history, gamma=gamma, scale=scale, unbiased=unbiased, eps=eps)
+    levels = level_advantages(**columns, history=history, gamma=gamma, scale=scale, unbiased=unbiased, mean=mean, eps=eps)
     first = 2 if weights == "code" else 1
     weight = torch.arange(first, first + levels.shape[1], device=rewards.device, dtype=rewards.dtype) ** alpha
     if episode_level:

@@ -19,16 +19,16 @@ add to the bias. A choice that only one group made has no such pair and is left 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import get_args
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from hierlab.credit.hgpo import Mean, context_groups, level_advantages, past_groups
 from hierlab.lab.testbed import Testbed
-from hierlab.ops import group_ids
+from hierlab.ops import Scale, group_ids
 from hierlab.ops import group_size as members
 from hierlab.rollout.rollouts import Rollouts, estimate
 from hierlab.seeds import generator
@@ -153,6 +153,38 @@ def context_levels(
     return found | _against_oracle(rows, past)
 
 
+def one_level(
+    rewards: Tensor,
+    task: Sequence[Hashable],
+    trajectory: Sequence[Hashable],
+    turn: Tensor,
+    state: Sequence[Any],
+    *,
+    level: int,
+    gamma: float = 0.95,
+    scale: Scale = "std",
+    mean: Mean = "all",
+) -> Tensor:
+    """The advantage of one level alone; parameters as in `level_advantages`. [N]"""
+    return level_advantages(rewards, task, trajectory, turn, state, history=level, gamma=gamma, scale=scale, mean=mean)[:, level]
+
+
+def oracle(
+    rewards: Tensor,
+    task: Sequence[Hashable],
+    trajectory: Sequence[Hashable],
+    turn: Tensor,
+    state: Sequence[Any],
+    *,
+    gamma: float = 0.95,
+    scale: Scale = "std",
+    mean: Mean = "all",
+) -> Tensor:
+    """The advantage among rows that have seen the same since the beginning; parameters as in `level_advantages`. [N]"""
+    past = past_groups(task, trajectory, turn, state)
+    return one_level(rewards, task, trajectory, turn, past, level=0, gamma=gamma, scale=scale, mean=mean)
+
+
 PARTS = ("squared_bias", "variance", "squared_error")
 
 
@@ -192,9 +224,9 @@ def _means(levels: Errors, alphas: Sequence[float]) -> dict[str, float | list[fl
 def _against_oracle(rows: _Rows, past: Tensor) -> dict[str, float]:
     """The shallowest level and groups of equal past, where the latter have another trajectory in them."""
     support = rows.others(past)
-    as_one = replace(rows.rollouts, state=past.tolist())  # equal pasts as equal observations: the oracle is level 0 of these
-    columns = [_Rows(rollouts, rows.truth).levels(0, "other trajectories") for rollouts in (rows.rollouts, as_one)]
-    both = rows.errors(torch.cat(columns, dim=1), support)
+    how = {"gamma": 1.0, "scale": "none", "mean": "other trajectories"}
+    columns = [estimate(rows.rollouts, one_level, level=0, **how), estimate(rows.rollouts, oracle, **how)]
+    both = rows.errors(torch.stack(columns, dim=1), support)
     names = [f"{who}_{part}" for part in PARTS[:2] for who in ("shallow", "oracle")]
     found = dict(zip(names, [*both.squared_bias.tolist(), *both.variance.tolist()], strict=True))
     return found | {"oracle_support": float(support.double().mean()), "true_square": float((rows.truth[support] ** 2).mean())}

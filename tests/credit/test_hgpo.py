@@ -260,6 +260,16 @@ def test_groups_do_not_depend_on_the_order_of_rows(seed, random):
         assert torch.equal(moved[:, None] == moved, shuffled[:, None] == shuffled)
 
 
+@pytest.mark.parametrize("mean", ["all", "other rows", "other trajectories"])
+@given(seed=st.integers(0, 2**31), history=st.integers(0, 3), alpha=st.floats(0, 2))
+def test_it_is_the_weighted_mean_of_its_levels(mean, seed, history, alpha):
+    columns = agent_batch(seed, states=2)
+    levels = call(level_advantages, columns, history=history, mean=mean)
+    weight = torch.arange(1, history + 2, dtype=torch.float64) ** alpha
+    advantage = call(hgpo, columns, history=history, alpha=alpha, mean=mean, weights="paper", absent="zero")
+    torch.testing.assert_close(advantage, levels @ (weight / weight.sum()))
+
+
 @given(seed=st.integers(0, 2**31), history=st.integers(0, 3))
 def test_leaving_oneself_out_only_stretches(seed, history):
     columns = agent_batch(seed, states=2)
