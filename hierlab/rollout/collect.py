@@ -101,14 +101,14 @@ class EpisodeCollector:
     def __call__(self, policy: Engine, tasks: Sequence[EpisodicTask], generator: torch.Generator) -> Rollouts:
         """One row a turn. The state is the bare observation.
 
-        Optional columns: `success` of the whole trajectory, `valid`, `admissible` (the commands that were accepted) and `response`.
+        Optional columns: `success` of the whole trajectory, `valid`, `done`, `admissible` (the commands that were accepted) and `response`.
 
         Raises:
             ValueError: if there are no tasks, or a prompt cannot be answered (`Engine.generate`).
         """
         check_tasks(tasks)
         named = [(task, (task.id, place, k)) for place, task in enumerate(tasks) for k in range(self.group_size)]
-        episodes = [_Episode(task, name, self.history) for task, name in named]
+        episodes = [Episode(task, name, self.history) for task, name in named]
         parts, owner = [], []  # owner: which episode each row belongs to
         while running := [number for number, episode in enumerate(episodes) if not episode.over(self.max_turns)]:
             parts.append(self._turn(policy, [episodes[number] for number in running], generator))
@@ -117,14 +117,22 @@ class EpisodeCollector:
         order = sorted(range(len(owner)), key=owner.__getitem__)  # stable: the turns of an episode keep their order
         return rollouts.select(order).with_columns(success=[episodes[owner[row]].success for row in order])
 
-    def _turn(self, policy: Engine, episodes: Sequence[_Episode], generator: torch.Generator) -> Rollouts:
+    def prompt(self, episode: Episode) -> str:
+        """What the policy reads."""
+        return self.render(episode.remembered, episode.now)
+
+    def command(self, episode: Episode, response: str) -> str:
+        """The command in what the policy wrote: all of it. Formats in which it writes more take the command out of it here."""
+        return response
+
+    def _turn(self, policy: Engine, episodes: Sequence[Episode], generator: torch.Generator) -> Rollouts:
         """The next turn of each episode."""
         turn = [episode.turn for episode in episodes]
         seen = [episode.now for episode in episodes]
-        prompts = [self.render(episode.remembered, episode.now) for episode in episodes]
+        prompts = [self.prompt(episode) for episode in episodes]
         samples = policy.generate(encode_prompts(policy.tokenizer, prompts), self.params, generator)
-        commands = decode(policy, samples)
-        steps = [episode.act(command) for episode, command in zip(episodes, commands, strict=True)]
+        responses = decode(policy, samples)
+        steps = [episode.act(self.command(episode, response)) for episode, response in zip(episodes, responses, strict=True)]
         return as_rollouts(
             samples,
             rewards=[step.reward for step in steps],
@@ -133,30 +141,43 @@ class EpisodeCollector:
             turn=turn,
             state=[observation.text for observation in seen],
             valid=[step.valid for step in steps],
+            done=[step.done for step in steps],
             admissible=[observation.admissible for observation in seen],
-            response=commands,
+            response=responses,
         )
 
-    def demonstrate(self, tokenizer: PreTrainedTokenizerBase, task: EpisodicTask, commands: Sequence[str]) -> list[Demonstration]:
-        """What the policy would read and should write, turn by turn, where an expert gives these commands.
+    def demonstrate(self, tokenizer: PreTrainedTokenizerBase, task: EpisodicTask, responses: Sequence[str]) -> list[Demonstration]:
+        """What the policy would read and should write, turn by turn, where an expert writes these responses.
 
         Raises:
             ValueError: if a command is not valid, or comes after the end of the episode.
         """
-        episode = _Episode(task, task.id, self.history)
+        episode = Episode(task, task.id, self.history)
         pairs = []
-        for command in commands:
+        for response in responses:
             if episode.done:
-                raise ValueError(f"the episode of {task.id!r} ends before the command {command!r}")
-            prompt = self.render(episode.remembered, episode.now)
-            if not episode.act(command).valid:
-                raise ValueError(f"the expert's command {command!r} is not valid in turn {episode.turn - 1} of {task.id!r}")
-            pairs.append((encode_prompts(tokenizer, [prompt])[0], encode_response(tokenizer, command)))
+                raise ValueError(f"the episode of {task.id!r} ends before the command {response!r}")
+            prompt = self.prompt(episode)
+            if not episode.act(self.command(episode, response)).valid:
+                raise ValueError(f"the expert's command {response!r} is not valid in turn {episode.turn - 1} of {task.id!r}")
+            pairs.append((encode_prompts(tokenizer, [prompt])[0], encode_response(tokenizer, response)))
         return pairs
 
 
-class _Episode:
-    """One episode under way."""
+class Episode:
+    """One episode under way.
+
+    Attributes:
+        task: what is played.
+        name: of the trajectory.
+        environment: where it is played.
+        now: what is to be seen.
+        remembered: the turns that the policy remembers, oldest first.
+        turn: turns played.
+        note: what the policy hands on to itself from turn to turn, such as a subgoal.
+        done: whether the environment has ended it.
+        success: whether the task has been solved.
+    """
 
     def __init__(self, task: EpisodicTask, name: object, history: int):
         self.task, self.name, self.history = task, name, history
@@ -164,12 +185,15 @@ class _Episode:
         self.now = self.environment.reset()
         self.remembered: list[Turn] = []
         self.turn = 0
+        self.note = ""
         self.done = self.success = False
 
     def over(self, max_turns: int | None) -> bool:
+        """Whether there is no further turn."""
         return self.done or self.turn == max_turns
 
     def act(self, command: str) -> Step:
+        """Give a command."""
         step = self.environment.step(command)
         self.remembered = [*self.remembered, (self.now.text, command)][-self.history :] if self.history else []
         self.now, self.done, self.success = step.observation, step.done, step.success
