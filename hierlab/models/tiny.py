@@ -17,8 +17,9 @@ SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 COMMAND_MARK = ">"
 """Stands before a command in a transcript; always in the vocabulary."""
 
-# A word keeps its inner hyphens and apostrophes ("non-euclidean", "Henderson's"); every other mark is a word of its own.
-_WORD = r"\w+(?:['-]\w+)*|[^\w\s]"
+# A word keeps its inner hyphens and apostrophes ("non-euclidean", "Henderson's"), a tag is a word ("<action>", "</action>"); every other
+# mark is a word of its own.
+_WORD = r"</?\w+>|\w+(?:['-]\w+)*|[^\w\s]"
 
 
 @dataclass(frozen=True)

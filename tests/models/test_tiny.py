@@ -27,6 +27,14 @@ def test_commands_round_trip(command):
     assert tokenizer.decode([*ids, tokenizer.eos_token_id], skip_special_tokens=True) == command
 
 
+def test_a_tag_is_a_word():
+    tokenizer = word_tokenizer(["<switch>KEEP</switch>", "a < b > c"])
+    ids = tokenizer("<switch>KEEP</switch>", add_special_tokens=False).input_ids
+    assert tokenizer.convert_ids_to_tokens(ids) == ["<switch>", "KEEP", "</switch>"]
+    assert tokenizer.decode(ids) == "<switch> KEEP </switch>"
+    assert tokenizer.tokenize("a < b > c <b c>") == ["a", "<", "b", ">", "c", "<", "b", "c", ">"]
+
+
 def test_whitespace_is_lost_and_marks_are_words():
     tokenizer = word_tokenizer(["You are in the hall. Go north, or (perhaps) south!"])
     ids = tokenizer("You are\n in  the hall.Go south").input_ids
