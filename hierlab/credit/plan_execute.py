@@ -29,6 +29,9 @@ from torch import Tensor
 
 from hierlab.checks import as_mask, check_rows
 
+TAGS = ("<switch>", "</switch>", "<subgoal>", "</subgoal>", "<action>", "</action>")
+"""Every tag of the format."""
+
 _FIELDS = {
     "switch": re.compile(r"<switch>(?P<content>.*?)(?P<close></switch>)", re.DOTALL),
     "subgoal": re.compile(r"<subgoal>(?P<content>.*?)(?P<close>[\].)]?</subgoal>)", re.DOTALL),
@@ -66,6 +69,42 @@ class ValueMasks(NamedTuple):
     low: Tensor
     high: Tensor
     switch: Tensor
+
+
+class Plan(NamedTuple):
+    """What one response says.
+
+    Attributes:
+        switch: whether it asks for a new subgoal.
+        subgoal: the subgoal; empty if the field is not there.
+        action: the action; without such a field, the whole response.
+    """
+
+    switch: bool
+    subgoal: str
+    action: str
+
+
+def read_plan(response: str, *, keep: Sequence[str] = ("KEEP",), missing: str = "KEEP") -> Plan:
+    """What a response says, by the rules of `parse_plans`, without blanks at the ends.
+
+    Args:
+        response: the text.
+        keep: as in `parse_plans`.
+        missing: as in `parse_plans`.
+    """
+    said = {name: found["content"].strip() if (found := field.search(response)) else None for name, field in _FIELDS.items()}
+    action = response.strip() if said["action"] is None else said["action"]
+    return Plan(_switches(said["switch"] or "", keep, missing), said["subgoal"] or "", action)
+
+
+def write_plan(plan: Plan) -> str:
+    """A response in the plan-execute format, which `read_plan` reads back.
+
+    >>> write_plan(Plan(True, "find the key", "go east"))
+    '<switch>SWITCH</switch><subgoal>find the key</subgoal><action>go east</action>'
+    """
+    return f"<switch>{'SWITCH' if plan.switch else 'KEEP'}</switch><subgoal>{plan.subgoal}</subgoal><action>{plan.action}</action>"
 
 
 def token_pieces(response_ids: Tensor, response_mask: Tensor, decode: Callable[[int], str]) -> list[list[str]]:
@@ -113,12 +152,11 @@ def parse_plans(
     mask = as_mask("response_mask", response_mask, response_mask.shape)
     _check_pieces(pieces, mask)
     responses = [_Response(row) for row in pieces]
-    keeping = {value.strip().upper() for value in keep}
     spans = {name: [response.tokens(name, include_tags) for response in responses] for name in _FIELDS}
     if whole_response:
         spans["action"] = [span or (0, len(row)) for span, row in zip(spans["action"], pieces, strict=True)]
     masks = {f"{name}_mask": _filled(found, mask) for name, found in spans.items()}
-    switch = [(response.content("switch").strip() or missing).strip().upper() not in keeping for response in responses]
+    switch = [_switches(response.content("switch"), keep, missing) for response in responses]
     return Plans(
         switch=torch.tensor(switch, dtype=torch.bool, device=mask.device),
         plan_end=torch.tensor([response.plan_end() for response in responses], dtype=torch.int64, device=mask.device),
@@ -163,6 +201,11 @@ def read_values(values: Tensor, value_mask: Tensor, response_mask: Tensor) -> Te
     last = torch.where(mask, position, 0).amax(1, keepdim=True)
     first = torch.where(read, position, values.shape[1]).amin(1, keepdim=True)
     return values.gather(1, torch.where(read.any(1, keepdim=True), first, last)).squeeze(1)
+
+
+def _switches(content: str, keep: Sequence[str], missing: str) -> bool:
+    """Whether what stands in a switch field asks for a new subgoal."""
+    return (content.strip() or missing).strip().upper() not in {value.strip().upper() for value in keep}
 
 
 class _Response:

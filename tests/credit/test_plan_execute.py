@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hierlab.credit import parse_plans, read_values, token_pieces, value_masks
+from hierlab.credit.plan_execute import TAGS, Plan, read_plan, write_plan
 
 TURN = "<switch>SWITCH</switch><subgoal>find the key.</subgoal>\n<action>go east</action>"
 
@@ -161,3 +162,34 @@ def test_pieces_and_mask_must_match():
         parse_plans(pieces, gap)
     with pytest.raises(ValueError, match=r"value_mask must have shape \(2, 3\), got \(2, 2\)"):
         read_values(torch.zeros(2, 3), mask[:, :2], mask)
+
+
+# what a response says
+
+
+@pytest.mark.parametrize(
+    ("response", "plan"),
+    [
+        ("", Plan(False, "", "")),
+        (TURN, Plan(True, "find the key", "go east")),
+        (" go east ", Plan(False, "", "go east")),
+        ("< switch >", Plan(False, "", "< switch >")),
+        ("<switch>SWITCH</switch> <subgoal> a <action> go </action>", Plan(True, "", "go")),
+        ("<switch> </switch><action></action>", Plan(False, "", "")),
+    ],
+)
+def test_what_a_response_says(response, plan):
+    assert read_plan(response) == plan
+
+
+@given(st.lists(st.sampled_from([*TAGS, "KEEP", "keep", "SWITCH", "go", " ", ".", "\n"])).map("".join))
+def test_reading_and_parsing_agree(response):
+    plans = parse_plans(*letters(response))
+    assert read_plan(response).switch == bool(plans.switch[0])
+    assert not read_plan(response).subgoal or plans.subgoal_mask[0].any()
+
+
+@given(st.booleans(), st.sampled_from(["", "find the key", "put the cup on the shelf"]), st.sampled_from(["", "go east"]))
+def test_plans_are_read_as_they_were_written(switch, subgoal, action):
+    plan = Plan(switch, subgoal, action)
+    assert read_plan(write_plan(plan)) == plan
