@@ -18,7 +18,8 @@ def walk(corridor: KeyCorridor, actions: list[int]):
 def test_the_smallest_corridor_is_left_by_one_step():
     corridor = KeyCorridor(1, cells=3, horizon=1)
     world = corridor.world()
-    assert corridor.shortest == 1 and world.won[1].tolist() == [True, False]
+    assert corridor.shortest == 1
+    assert world.won[1].tolist() == [True, False]
     assert success_probability(world, world.uniform()) == pytest.approx(0.5)
 
 
@@ -40,7 +41,8 @@ def test_the_errands_lie_at_alternating_ends_and_only_the_last_is_paid(subtasks)
 def test_the_goal_is_worth_nothing_without_the_key():
     corridor = KeyCorridor(2, cells=3, horizon=4)
     episode = walk(corridor, [RIGHT, RIGHT, RIGHT, RIGHT])
-    assert episode.alive.all() and corridor.world().reward[episode.state, episode.action].sum() == 0
+    assert episode.alive.all()
+    assert corridor.world().reward[episode.state, episode.action].sum() == 0
 
 
 def test_what_is_seen_tells_the_cell_and_the_errand():

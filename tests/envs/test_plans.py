@@ -24,9 +24,11 @@ def test_one_turn_with_one_subgoal():
     world = KeyCorridor(1, cells=3, horizon=1).world()
     policy = policy_for(world, subgoals=1)
     truth, left = solve_plans(world, policy), float(policy.probabilities().action[1, 0, 0])
-    assert truth.success == pytest.approx(left) and truth.expected_return == pytest.approx(10 * left)
+    assert truth.success == pytest.approx(left)
+    assert truth.expected_return == pytest.approx(10 * left)
     assert float(truth.value_high[0, 1]) == pytest.approx(10 * left)
-    assert not truth.gradient.switch.any() and not truth.gradient.subgoal.any()
+    assert not truth.gradient.switch.any()
+    assert not truth.gradient.subgoal.any()
     assert truth.gradient.action[1, 0].tolist() == pytest.approx([10 * left * (1 - left), -10 * left * (1 - left)])
 
 
@@ -91,7 +93,8 @@ def test_the_state_value_is_the_mean_over_the_subgoals_one_comes_with(world):
     reached = truth.visits_switch.sum(2)
     mean = (truth.visits_switch * truth.value_switch).sum(2) / reached
     torch.testing.assert_close(truth.value_state[1:][reached[1:] > 0], mean[1:][reached[1:] > 0])
-    assert torch.equal(truth.value_state[0], truth.value_high[0]) and truth.value_state.isfinite().all()
+    assert torch.equal(truth.value_state[0], truth.value_high[0])
+    assert truth.value_state.isfinite().all()
 
 
 def test_without_information_the_subgoal_is_worth_nothing():
@@ -110,7 +113,8 @@ def test_the_first_turn_names_a_subgoal_and_keeping_repeats_it():
     assert seen.switch[:, 0].all()
     assert torch.equal(seen.before[:, 1:], seen.subgoal[:, :-1])
     keeps = ~seen.switch
-    assert keeps.any() and torch.equal(seen.subgoal[keeps], seen.before[keeps])
+    assert keeps.any()
+    assert torch.equal(seen.subgoal[keeps], seen.before[keeps])
 
 
 def test_equal_seeds_play_equal_episodes_and_a_decision_of_probability_0_is_never_taken():
@@ -120,7 +124,8 @@ def test_equal_seeds_play_equal_episodes_and_a_decision_of_probability_0_is_neve
     policy.switch[:, :, SWITCH] = -1e9
     one, other = (play_plans(world, policy, torch.zeros(200, dtype=torch.int64), generator(5)) for _ in range(2))
     assert torch.equal(one.action, other.action)
-    assert not (one.subgoal == 1).any() and not one.switch[:, 1:].any()
+    assert not (one.subgoal == 1).any()
+    assert not one.switch[:, 1:].any()
 
 
 # --- wrong usage ---

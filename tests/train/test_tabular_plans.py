@@ -32,7 +32,8 @@ def rollouts_of(seed=0, *, groups=2, group_size=10):
 def test_one_episode_of_one_turn():
     corridor = KeyCorridor(1, cells=3, horizon=1)
     run = train_plans(corridor.world(), corridor.novice(), turn_gae, rate=1.0, iterations=1, episodes=1)
-    assert len(run.success) == 2 and run.switch_rate == (0.0,)
+    assert len(run.success) == 2
+    assert run.switch_rate == (0.0,)
     assert set(run.values()) >= {"auc", "success", "switch_rate", "updates_to_80"}
 
 
@@ -43,9 +44,12 @@ def test_decisions_that_were_not_taken_are_marked():
     rollouts = rollouts_of()
     first, keeps = rollouts.turn == 0, ~rollouts["switch"]
     switch, subgoal, action = (rollouts["decision"] < 0).unbind(1)
-    assert torch.equal(switch, first) and torch.equal(subgoal, keeps) and not action.any()
+    assert torch.equal(switch, first)
+    assert torch.equal(subgoal, keeps)
+    assert not action.any()
     assert torch.equal(rollouts["switch_mask"].any(1), ~first)
-    assert (rollouts.old_logp[rollouts["decision"] < 0] == 0).all() and (rollouts.old_logp[rollouts["decision"] >= 0] < 0).all()
+    assert (rollouts.old_logp[rollouts["decision"] < 0] == 0).all()
+    assert (rollouts.old_logp[rollouts["decision"] >= 0] < 0).all()
 
 
 def test_log_probabilities_are_those_of_the_decisions():
@@ -111,7 +115,8 @@ def test_values_are_read_from_their_places():
     )
     read, aware = (PlanValues(low, high, switch, state).read(rollouts, sight=sight) for sight in ("state", "subgoal"))
     context, before, subgoal, first = read["context"], read["before"], read["subgoal"], read.turn == 0
-    assert torch.equal(read["value_low"], low[context, subgoal]) and torch.equal(read["value_high"], high[context])
+    assert torch.equal(read["value_low"], low[context, subgoal])
+    assert torch.equal(read["value_high"], high[context])
     assert torch.equal(read["values"], state[context])
     assert torch.equal(read["value_switch"][~first], switch[context, before][~first])
     assert torch.equal(read["value_kept"][~first], low[context, before][~first])
@@ -140,7 +145,8 @@ def test_training_improves_and_repeats_itself(estimator):
     corridor = KeyCorridor(2, cells=5, horizon=16)
     runs = [train_plans(corridor.world(), corridor.novice(), estimator, rate=1.0, iterations=6, episodes=32, seed=4) for _ in range(2)]
     assert runs[0].success[-1] > runs[0].success[0] + 0.2
-    assert runs[0].success == runs[1].success and runs[0].switch_rate == runs[1].switch_rate
+    assert runs[0].success == runs[1].success
+    assert runs[0].switch_rate == runs[1].switch_rate
 
 
 def test_the_length_of_another_estimators_update_is_taken():
@@ -162,9 +168,11 @@ def test_paying_for_keeping_makes_it_rare():
 def test_curves_are_thinned_and_numbers_kept():
     run = train_plans(WORLD, POLICY, turn_gae, rate=0.1, iterations=9, episodes=4)
     values = run.values(points=3)
-    assert values["updates"] == [0, 3, 6, 9] and values["success"][-1] == run.success[-1] == values["final"]
+    assert values["updates"] == [0, 3, 6, 9]
+    assert values["success"][-1] == run.success[-1] == values["final"]
     assert values["auc"] == pytest.approx(sum(run.success[1:]) / 9)
-    assert run.updates_to(1.1) == 10 and run.updates_to(0.0) == 0
+    assert run.updates_to(1.1) == 10
+    assert run.updates_to(0.0) == 0
 
 
 # --- wrong usage ---
