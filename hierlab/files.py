@@ -6,11 +6,14 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_NUMBERS = re.compile(r'\[\n\s*([^\[\]{}"]+?)\s+\]')  # no text holds a bare line break, so this is a list of numbers, never part of a text
 
 
 def cache_folder() -> Path:
@@ -54,13 +57,14 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as JSON, atomically. NaN and infinity are refused, since JSON has neither.
+    """Write `value` as JSON, atomically, a list of numbers on one line. NaN and infinity are refused, since JSON has neither.
 
     Raises:
         ValueError: if a number is not finite.
         OSError: as `write_atomic`.
     """
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 
 
 def read_json(path: Path | str, *, what: str = "file") -> Any:

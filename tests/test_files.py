@@ -99,3 +99,10 @@ def test_a_lock_ends_with_its_holder(tmp_path):
     holder.join()
     with locked(tmp_path / "lock"):
         pass
+
+
+def test_lists_of_numbers_stand_on_one_line_and_texts_are_left_alone(tmp_path):
+    value = {"curve": [1, 2.5, None], "names": ["[\n 1,\n 2\n]", "b"], "empty": [], "nested": [[1, 2], [3]], "text": "[ 1, 2 ]"}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert '"curve": [1, 2.5, null]' in (tmp_path / "a.json").read_text()

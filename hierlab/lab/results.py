@@ -18,6 +18,8 @@ from typing import Any
 from hierlab.lab.errors import suggest
 from hierlab.lab.verdicts import interval
 
+POINTS = 40
+"""The most points of a curve in a ledger."""
 Rate = float | None
 Values = Mapping[str, float | list[float]]
 
@@ -94,10 +96,10 @@ class Results:
             raise ValueError(f"experiment {self.experiment!r} is incomplete: {len(missing)} units are missing, the first is {missing[0]}")
         if len(self.rates) > 1 and self.choose_by is None:
             raise ValueError(f"experiment {self.experiment!r} has several rates: say which metric chooses an arm's best, choose_by=...")
-        names = {frozenset(values) for values in self.units.values()}
+        names = {frozenset(name for name, value in values.items() if not isinstance(value, list)) for values in self.units.values()}
         if len(names) > 1:
-            raise ValueError(f"all units of {self.experiment!r} must measure the same metrics, got {sorted(map(sorted, names))}")
-        if reserved := {f.name for f in fields(Measured)} & set().union(*names):
+            raise ValueError(f"all units of {self.experiment!r} must measure the same numbers, got {sorted(map(sorted, names))}")
+        if reserved := {f.name for f in fields(Measured)} & set().union(*self.units.values()):
             raise ValueError(f"experiment {self.experiment!r} measures {sorted(reserved)[0]!r}: choose another name, this one is taken")
         if self.choose_by is not None and self.choose_by not in self.at(self.rates[0])[self.arms[0]].numbers:
             first = self.at(self.rates[0])[self.arms[0]]
@@ -171,7 +173,14 @@ class Results:
         return columns, rows
 
     def record(self) -> dict[str, Any]:
-        """The experiment as JSON has it; `from_record` is the way back."""
+        """The experiment as JSON has it; `from_record` is the way back.
+
+        Every unit keeps its numbers. Curves are kept where they are looked at, at each arm's best rates and at the shared one, and
+        at no more than `POINTS` points, the first and the last among them.
+        """
+        shown = {
+            (arm, rate, s) for arm in self.arms for m in (self.best(arm), self.at()[arm]) for rate, s in zip(m.rates, m.seeds, strict=True)
+        }
         return {
             "arms": list(self.arms),
             "rates": list(self.rates),
@@ -179,7 +188,10 @@ class Results:
             "choose_by": self.choose_by,
             "lower": self.lower,
             "shared_rate": self.shared_rate,
-            "units": [{"arm": a, "rate": r, "seed": s, "values": dict(v)} for (a, r, s), v in sorted(self.units.items(), key=str)],
+            "units": [
+                {"arm": a, "rate": r, "seed": s, "values": _kept(v, (a, r, s) in shown)}
+                for (a, r, s), v in sorted(self.units.items(), key=str)
+            ],
         }
 
     def plot(self, x: str, y: str, *, rate: str | float = "both") -> Any:
@@ -206,6 +218,22 @@ def from_record(experiment: str, record: Mapping[str, Any], source: str) -> Resu
     listed = {name: tuple(record[name]) for name in ("arms", "rates", "seeds")}
     rest = {name: record[name] for name in ("choose_by", "lower", "shared_rate")}
     return Results(experiment=experiment, **listed, **rest, units=units, source=source)
+
+
+def _kept(values: Values, curves: bool) -> dict[str, float | list[float]]:
+    """What the record holds of one unit."""
+    return {
+        name: _thinned(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if curves or not isinstance(value, list)
+    }
+
+
+def _thinned(curve: list[float]) -> list[float]:
+    """At most `POINTS` entries, evenly spaced; curves of one length lose the same ones."""
+    if len(curve) <= POINTS:
+        return curve
+    return [curve[round(i * (len(curve) - 1) / (POINTS - 1))] for i in range(POINTS)]
 
 
 def summary(per_seed: Sequence[float]) -> dict[str, Any]:

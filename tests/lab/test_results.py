@@ -1,5 +1,7 @@
 """Results: best rates chosen without looking, tables, curves."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,26 @@ def test_the_record_is_complete():
     runs = make({"a": [[1, 2, 3], [4, 5, 6]], "b": [[0, 0, 0], [1, 1, 1]]})
     again = from_record("bandit", runs.record(), "made up")
     assert again == runs
+
+
+def test_the_record_keeps_curves_where_they_are_looked_at():
+    runs = make({"a": [[1, 2, 3], [4, 5, 6], [0, 0, 0]]}, rates=(0.1, 0.5, 0.9))
+    again = from_record("bandit", runs.record(), "made up")
+    assert again.table("auc") == runs.table("auc")
+    assert again.plot("x", "curve") == runs.plot("x", "curve")
+    assert again.at(0.9)["a"].auc == runs.at(0.9)["a"].auc
+    with pytest.raises(KeyError, match="no metric 'curve'"):
+        again.at(0.9)["a"]["curve"]
+
+
+def test_long_curves_are_thinned_evenly_and_keep_their_ends():
+    units = {("a", None, 0): {"auc": 1.0, "x": [float(i) for i in range(201)], "y": [float(i * i) for i in range(201)]}}
+    again = from_record("e", Results("e", ("a",), (None,), (0,), None, False, None, units).record(), "").best("a")
+    (x,), (y,) = again.x, again.y
+    assert len(x) == 40
+    assert (x[0], x[-1]) == (0, 200)
+    assert y == [value**2 for value in x]
+    assert max(b - a for a, b in pairwise(x)) <= 6
 
 
 def test_table_has_both_comparisons():
