@@ -7,7 +7,7 @@ from hierlab.rollout.logp import token_logp
 from hierlab.rollout.prompts import transcript
 from hierlab.rollout.rollouts import Rollouts, concatenate, estimate
 from hierlab.rollout.sampling import Samples, SamplingParams
-from hierlab.rollout.summary import evaluate, success_rate, summary
+from hierlab.rollout.summary import evaluate, pass_at_k, success_rate, summary
 from hierlab.rollout.tree import TreeCollector
 from hierlab.rollout.vllm_engine import VLLMEngine
 
@@ -25,6 +25,7 @@ __all__ = [
     "concatenate",
     "estimate",
     "evaluate",
+    "pass_at_k",
     "success_rate",
     "summary",
     "token_logp",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import comb
 from typing import Any
 
 import torch
@@ -22,6 +23,31 @@ def success_rate(rollouts: Rollouts) -> float:
     """
     solved = dict(zip(rollouts.trajectory, rollouts["success"], strict=True))
     return sum(map(float, solved.values())) / len(solved)
+
+
+def pass_at_k(successes: Sequence[int], attempts: int, k: int) -> float:
+    r"""Probability that at least one of k attempts solves a problem, averaged over problems, $1-\binom{n-c}{k}/\binom nk$.
+
+    Unbiased; the share of problems solved by at least one of the first k attempts has the same mean and a larger variance.
+
+    Args:
+        successes: $c$, for each problem the number of attempts that solved it.
+        attempts: $n$, the attempts at each problem.
+        k: attempts allowed, at most `attempts`.
+
+    Raises:
+        ValueError: if there are no problems, `k` is not in 1 .. attempts, or a problem was solved more often than it was tried.
+
+    Source: Chen et al., arXiv 2107.03374, Equation 1.
+    """
+    if not len(successes):
+        raise ValueError("pass@k needs at least one problem")
+    if not 1 <= k <= attempts:
+        raise ValueError(f"k must be from 1 to the number of attempts, {attempts}, got {k}")
+    for problem, solved in enumerate(successes):
+        if not 0 <= solved <= attempts:
+            raise ValueError(f"problem {problem} was solved {solved} times in {attempts} attempts")
+    return 1 - sum(comb(attempts - solved, k) for solved in successes) / (comb(attempts, k) * len(successes))
 
 
 def summary(rollouts: Rollouts) -> dict[str, float]:
