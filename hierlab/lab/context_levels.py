@@ -19,9 +19,10 @@ add to the bias. A choice that only one group made has no such pair and is left 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -230,3 +231,45 @@ def _against_oracle(rows: _Rows, past: Tensor) -> dict[str, float]:
     names = [f"{who}_{part}" for part in PARTS[:2] for who in ("shallow", "oracle")]
     found = dict(zip(names, [*both.squared_bias.tolist(), *both.variance.tolist()], strict=True))
     return found | {"oracle_support": float(support.double().mean()), "true_square": float((rows.truth[support] ** 2).mean())}
+
+
+class Statement(NamedTuple):
+    """One part of Proposition 4.1, one number a seed.
+
+    Attributes:
+        measured: what is held against the bar.
+        bar: one number, or one a seed.
+        direction: on which side of the bar the statement puts what was measured.
+    """
+
+    measured: Sequence[float]
+    bar: Sequence[float] | float
+    direction: Literal["greater", "less"]
+
+    @property
+    def gap(self) -> list[float]:
+        """By how much it lies on that side."""
+        bars = self.bar if isinstance(self.bar, Sequence) else [self.bar] * len(self.measured)
+        sign = 1 if self.direction == "greater" else -1
+        return [sign * (x - bar) for x, bar in zip(self.measured, bars, strict=True)]
+
+
+def proposition(found: Mapping[str, Sequence[Any]], mean: str, *, place: int = 1, uncorrelated: float = 0.05) -> dict[str, Statement]:
+    """Premises and conclusions of Proposition 4.1, by what they say.
+
+    Args:
+        found: values of `context_levels` by name, one entry a seed, such as `levels.best("4 rooms, K = 4")`.
+        mean: "all" or "other_trajectories".
+        place: which of the alphas the conclusions are about; by default the second, 1.
+        uncorrelated: below this, the least correlation of two levels counts as none.
+    """
+    bias, variance = (found[f"{mean}_{part}"] for part in PARTS[:2])
+    of_mean, spread, bound = ([values[place] for values in found[f"{mean}_mean_{name}"]] for name in (*PARTS[:2], "bound"))
+    inside = [min(levels[0] - x, x - levels[-1]) for levels, x in zip(bias, of_mean, strict=True)]
+    return {
+        "premise: bias falls with depth": Statement([min(a - b for a, b in pairwise(levels)) for levels in bias], 0.0, "greater"),
+        "premise: variance rises with depth": Statement([min(b - a for a, b in pairwise(levels)) for levels in variance], 0.0, "greater"),
+        "premise: levels are uncorrelated": Statement(list(found[f"{mean}_least_correlation"]), uncorrelated, "less"),
+        "conclusion: bias between that of the levels": Statement(inside, 0.0, "greater"),
+        "conclusion: variance within the bound": Statement(spread, bound, "less"),
+    }

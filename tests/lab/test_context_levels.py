@@ -7,7 +7,7 @@ import torch
 
 from hierlab.envs.open_house import OpenHouse
 from hierlab.envs.search_house import SearchHouse
-from hierlab.lab.context_levels import context_levels, errors
+from hierlab.lab.context_levels import Statement, context_levels, errors, proposition
 from hierlab.lab.testbed import house_testbed
 from hierlab.seeds import generator
 
@@ -113,3 +113,32 @@ def test_without_history_there_is_one_level():
     found = context_levels(house_testbed(0.5, house=OpenHouse(rooms=2), history=0), history=0, groups=60)
     assert found["all_mean_squared_bias"] == pytest.approx(found["all_squared_bias"] * 3)
     assert found["all_least_correlation"] == pytest.approx(1)
+
+
+# Proposition 4.1
+
+
+def said(bias, variance, *, of_mean=(0.0, 0.0), bound=0.0, correlation=0.0) -> dict:
+    names = {"squared_bias": [bias], "variance": [variance], "least_correlation": [correlation]}
+    means = {"mean_squared_bias": [[9, of_mean[0]]], "mean_variance": [[9, of_mean[1]]], "mean_bound": [[9, bound]]}
+    return {f"all_{name}": value for name, value in (names | means).items()}
+
+
+def test_where_it_holds_every_gap_is_positive():
+    found = proposition(said([4, 2, 1], [1, 2, 3], of_mean=(2, 1), bound=1.5), "all")
+    assert {words: statement.gap for words, statement in found.items()} == {
+        "premise: bias falls with depth": [1],
+        "premise: variance rises with depth": [1],
+        "premise: levels are uncorrelated": [0.05],
+        "conclusion: bias between that of the levels": [1],
+        "conclusion: variance within the bound": [0.5],
+    }
+
+
+def test_each_part_can_fail():
+    found = proposition(said([4, 5, 1], [1, 3, 2], of_mean=(5, 2), bound=1.5, correlation=0.8), "all")
+    assert [statement.gap[0] for statement in found.values()] == pytest.approx([-1, -1, -0.75, -1, -0.5])
+
+
+def test_a_bar_may_differ_from_seed_to_seed():
+    assert Statement([1.0, 2.0], [3.0, 1.0], "less").gap == [2.0, -1.0]
