@@ -14,7 +14,7 @@ critic does not know how many turns are left.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
@@ -24,13 +24,14 @@ from hierlab.checks import check_choice, check_range
 from hierlab.credit.hae import Targets, hae
 from hierlab.credit.hiper import shaped_rewards
 from hierlab.envs.finite import FiniteWorld
-from hierlab.envs.plans import SWITCH, PlanPolicy, plan_success, play_plans
+from hierlab.envs.plans import SWITCH, PlanPolicy, PlanTruth, plan_success, play_plans, solve_plans
 from hierlab.ops import group_ids, returns_to_go
 from hierlab.rollout.rollouts import Rollouts, estimate
 from hierlab.seeds import generator
 
 Estimator = Callable[..., Tensor]
 Sight = Literal["state", "subgoal"]
+Critic = Literal["learnt", "exact"]
 SWITCH_TOKEN, SUBGOAL_TOKEN, ACTION_TOKEN = range(3)
 
 
@@ -118,7 +119,7 @@ def _places(policy: PlanPolicy, context: Tensor, before: Tensor, switch: Tensor,
     )
 
 
-class PlanValues(NamedTuple):
+class CriticTables(NamedTuple):
     """A critic as tables, over P places such as contexts.
 
     Attributes:
@@ -138,6 +139,12 @@ class PlanValues(NamedTuple):
         """A critic that knows nothing."""
         shapes = (places, subgoals), (places,), (places, subgoals), (places,)
         return cls(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
+
+    @classmethod
+    def exact(cls, truth: PlanTruth) -> Self:
+        """The critic that knows, over H * S places: turn and state."""
+        exact = truth.value_low, truth.value_high, truth.value_switch, truth.value_state
+        return cls(*(table.flatten(0, 1) for table in exact))
 
     def read(self, rollouts: Rollouts, place: Tensor | None = None, *, sight: Sight = "state") -> Rollouts:
         """The rollouts with the columns `value_low`, `value_high`, `value_switch`, `value_kept` and `values`, all [N].
@@ -165,7 +172,7 @@ class PlanValues(NamedTuple):
             values=self.state[place] if sight == "state" else deciding,
         )
 
-    def learn(self, rollouts: Rollouts, targets: PlanValues, rate: float = 1.0) -> Self:
+    def learn(self, rollouts: Rollouts, targets: CriticTables, rate: float = 1.0) -> Self:
         """Every table entry that was met, moved by `rate` of the way to the mean of its targets.
 
         Args:
@@ -179,7 +186,7 @@ class PlanValues(NamedTuple):
         everywhere = torch.ones_like(context, dtype=torch.bool)
         later = rollouts["before"] >= 0
         met = (with_subgoal, everywhere), (context, rollouts["switch"]), (deciding, later), (context, everywhere)
-        return PlanValues(*(_towards(table, target, *where, rate) for table, target, where in zip(self, targets, met, strict=True)))
+        return CriticTables(*(_towards(table, target, *where, rate) for table, target, where in zip(self, targets, met, strict=True)))
 
 
 def _towards(table: Tensor, target: Tensor, place: Tensor, counted: Tensor, rate: float) -> Tensor:
@@ -189,7 +196,9 @@ def _towards(table: Tensor, target: Tensor, place: Tensor, counted: Tensor, rate
     return torch.where(number.view_as(table) > 0, table + rate * (mean.view_as(table) - table), table)
 
 
-def monte_carlo_values(world: FiniteWorld, policy: PlanPolicy, episodes: int, generator: torch.Generator, gamma: float = 1.0) -> PlanValues:
+def monte_carlo_values(
+    world: FiniteWorld, policy: PlanPolicy, episodes: int, generator: torch.Generator, gamma: float = 1.0
+) -> CriticTables:
     """A critic learnt from so many episodes of the policy: the mean return of what followed, over contexts; 0 where it never came.
 
     Args:
@@ -204,7 +213,9 @@ def monte_carlo_values(world: FiniteWorld, policy: PlanPolicy, episodes: int, ge
     """
     rollouts = collect_plans(world, policy, groups=1, group_size=episodes, generator=generator)
     returns = returns_to_go(rollouts.rewards, group_ids(rollouts.trajectory), rollouts.turn, gamma)
-    return PlanValues.zeros(len(world.contexts), policy.subgoal.shape[1]).learn(rollouts, PlanValues(returns, returns, returns, returns))
+    return CriticTables.zeros(len(world.contexts), policy.subgoal.shape[1]).learn(
+        rollouts, CriticTables(returns, returns, returns, returns)
+    )
 
 
 def decision_advantage(rollouts: Rollouts, estimator: Estimator) -> Tensor:
@@ -266,7 +277,7 @@ class PlanRun:
     update_norm: tuple[float, ...]
     turns: tuple[int, ...]
     policy: PlanPolicy
-    critic: PlanValues
+    critic: CriticTables
 
     @property
     def auc(self) -> float:
@@ -310,6 +321,7 @@ def train_plans(
     episodes: int = 32,
     seed: int = 0,
     length_of: Estimator | None = None,
+    critic: Critic = "learnt",
     critic_rate: float = 0.5,
     targets: Targets = "code",
     sight: Sight = "state",
@@ -331,42 +343,48 @@ def train_plans(
         seed: of everything random.
         length_of: the control that separates an idea from its scale: each update keeps its direction, but gets the length that this
             estimator's update would have had on the same rollouts.
+        critic: "exact" asks an oracle for the values of the present policy, turn by turn, instead of learning them: what is left when no
+            critic errs.
         critic_rate: how far the critic moves towards the mean target of an iteration.
         targets: what the planner's and the executor's heads learn towards, see `hierlab.credit.hae`. The flat critic learns the return.
-        sight: what the flat critic sees, see `PlanValues.read`.
+        sight: what the flat critic sees, see `CriticTables.read`.
         keep_penalty: what an episode pays for keeping, shared out over its turns (`hierlab.credit.shaped_rewards`, "normalised").
         report: called as `report(done, iterations)` after each update.
 
     Raises:
         ValueError: if an argument is out of range, or an estimator does not return advantages.
     """
+    check_choice("critic", critic, Critic)
     check_range("rate", rate, 0)
     check_range("critic_rate", critic_rate, 0, 1)
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {iterations}")
     policy = PlanPolicy(*(table.double() for table in policy))
-    critic = PlanValues.zeros(len(world.contexts), policy.subgoal.shape[1])
+    learnt = CriticTables.zeros(len(world.contexts), policy.subgoal.shape[1])
     success, records = [plan_success(world, policy)], []
     for iteration in range(iterations):
         played = collect_plans(world, policy, groups=1, group_size=episodes, generator=generator("plans", seed, iteration))
-        rollouts = critic.read(_paid_for_keeping(played, keep_penalty), sight=sight)
+        played = _paid_for_keeping(played, keep_penalty)
+        if critic == "exact":
+            place = played.turn * len(world.context) + played["world_state"]
+            rollouts = CriticTables.exact(solve_plans(world, policy)).read(played, place, sight=sight)
+        else:
+            rollouts = learnt.read(played, sight=sight)
         update = _update(policy, rollouts, estimator)
         if length_of is not None and bool(update.any()):
             update = update * (_update(policy, rollouts, length_of).norm() / update.norm())
         records.append(_statistics(rollouts, update))
-        critic = critic.learn(rollouts, _targets(rollouts, targets), critic_rate)
+        learnt = learnt.learn(rollouts, _targets(rollouts, targets), critic_rate)
         steps = update.split([table.numel() for table in policy])
         policy = PlanPolicy(*(table + rate * step.view_as(table) for table, step in zip(policy, steps, strict=True)))
         success.append(plan_success(world, policy))
         if report:
             report(iteration + 1, iterations)
     columns = {name: tuple(record[name] for record in records) for name in records[0]}
-    return PlanRun(success=tuple(success), policy=policy, critic=critic, **columns)
+    return PlanRun(success=tuple(success), policy=policy, critic=learnt, **columns)
 
 
 def _paid_for_keeping(rollouts: Rollouts, penalty: float) -> Rollouts:
-    from dataclasses import replace
-
     if penalty == 0:
         return rollouts
     return replace(rollouts, rewards=estimate(rollouts, shaped_rewards, keep_penalty=penalty, keep_mode="normalised"))
@@ -384,11 +402,11 @@ def _update(policy: PlanPolicy, rollouts: Rollouts, estimator: Estimator) -> Ten
     return gradient / torch.cat(by_row).clamp(min=1)
 
 
-def _targets(rollouts: Rollouts, targets: Targets) -> PlanValues:
+def _targets(rollouts: Rollouts, targets: Targets) -> CriticTables:
     """What each head learns towards, [N] each."""
     learnt = estimate(rollouts, hae, targets=targets)
     returns = returns_to_go(rollouts.rewards, group_ids(rollouts.trajectory), rollouts.turn, 1.0)
-    return PlanValues(learnt.action_target, learnt.subgoal_target, learnt.switch_target, returns)
+    return CriticTables(learnt.action_target, learnt.subgoal_target, learnt.switch_target, returns)
 
 
 def _statistics(rollouts: Rollouts, update: Tensor) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hierlab.envs.plans import PlanPolicy, random_policy, solve_plans
 from hierlab.rollout.rollouts import estimate
 from hierlab.seeds import generator
 from hierlab.train.tabular_plans import (
-    PlanValues,
+    CriticTables,
     collect_plans,
     decision_advantage,
     monte_carlo_values,
@@ -113,7 +113,7 @@ def test_values_are_read_from_their_places():
     low, high, switch, state = (
         torch.rand(shape, generator=generator("tables", i), dtype=torch.float64) for i, shape in enumerate([(8, 3), (8,), (8, 3), (8,)])
     )
-    read, aware = (PlanValues(low, high, switch, state).read(rollouts, sight=sight) for sight in ("state", "subgoal"))
+    read, aware = (CriticTables(low, high, switch, state).read(rollouts, sight=sight) for sight in ("state", "subgoal"))
     context, before, subgoal, first = read["context"], read["before"], read["subgoal"], read.turn == 0
     assert torch.equal(read["value_low"], low[context, subgoal])
     assert torch.equal(read["value_high"], high[context])
@@ -126,10 +126,10 @@ def test_values_are_read_from_their_places():
 
 def test_learning_moves_what_was_met_and_nothing_else():
     rollouts = rollouts_of()
-    nothing = PlanValues.zeros(8, 3)
+    nothing = CriticTables.zeros(8, 3)
     targets = estimate(nothing.read(rollouts), hae)
     seven = torch.full_like(targets.action, 7.0)
-    learnt = nothing.learn(rollouts, PlanValues(seven, seven, seven, seven), 0.5)
+    learnt = nothing.learn(rollouts, CriticTables(seven, seven, seven, seven), 0.5)
     met = torch.zeros(8, 3, dtype=torch.bool)
     met[rollouts["context"], rollouts["subgoal"]] = True
     assert torch.equal(learnt.low, 3.5 * met)
@@ -158,6 +158,14 @@ def test_the_length_of_another_estimators_update_is_taken():
     assert matched.update_norm != pytest.approx(flat.update_norm)
 
 
+def test_an_exact_critic_leaves_a_step_ahead_without_noise_of_what_follows():
+    corridor = KeyCorridor(2, cells=5, horizon=16)
+    shared = {"rate": 1.0, "iterations": 2, "episodes": 8, "sight": "subgoal"}
+    one_step = partial(turn_gae, lam=0.0)
+    runs = [train_plans(corridor.world(), corridor.novice(), one_step, critic=critic, **shared) for critic in ("exact", "learnt")]
+    assert runs[0].success[-1] > runs[1].success[-1]
+
+
 def test_paying_for_keeping_makes_it_rare():
     corridor = KeyCorridor(1, cells=5, horizon=6)
     shared = {"rate": 1.0, "iterations": 10, "episodes": 32}
@@ -179,7 +187,7 @@ def test_curves_are_thinned_and_numbers_kept():
 
 
 def test_estimators_that_return_anything_else_are_refused():
-    rollouts = PlanValues.zeros(8, 3).read(rollouts_of())
+    rollouts = CriticTables.zeros(8, 3).read(rollouts_of())
     with pytest.raises(ValueError, match="one or three numbers"):
         decision_advantage(rollouts, lambda rewards: rewards[:, None].expand(-1, 2))
     with pytest.raises(ValueError, match="finite numbers, got nan"):
@@ -193,4 +201,6 @@ def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match="group_size"):
         collect_plans(WORLD, POLICY, groups=1, group_size=0, generator=generator(0))
     with pytest.raises(ValueError, match="sight"):
-        PlanValues.zeros(8, 3).read(rollouts_of(), sight="everything")
+        CriticTables.zeros(8, 3).read(rollouts_of(), sight="everything")
+    with pytest.raises(ValueError, match="critic must be one of"):
+        train_plans(WORLD, POLICY, turn_gae, rate=1.0, critic="perfect")
