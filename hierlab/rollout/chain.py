@@ -16,13 +16,13 @@ from torch import Tensor
 
 from hierlab.checks import check_finite
 from hierlab.credit.segments import segments_between
-from hierlab.credit.spo import cutpoint_starts, probability_mask
+from hierlab.credit.spo import cutpoint_starts
 from hierlab.envs.environment import Problem
 from hierlab.rollout.collect import GroupCollector, check_group_size
 from hierlab.rollout.engine import Engine
 from hierlab.rollout.rollouts import Rollouts, estimate
 from hierlab.rollout.sampling import SamplingParams
-from hierlab.rollout.states import State, ended, state_values, unpadded
+from hierlab.rollout.states import State, ended, state_values, unpadded, unsure_tokens
 
 Cut = Callable[..., Tensor]
 """A function of columns that says where segments start, [N, T] bool: `cutpoint_starts`, or a `partial` of it or of `equal_starts`."""
@@ -82,5 +82,5 @@ class ChainCollector:
             "success": (answers.rewards >= 1).tolist(),
         }
         if self.threshold is not None:
-            columns["loss_mask"] = probability_mask(answers.old_logp, answers.response_mask, threshold=self.threshold)
+            columns["loss_mask"] = unsure_tokens(answers.old_logp, answers.response_mask, self.threshold)
         return answers.with_columns(**columns)

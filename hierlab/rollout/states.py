@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hierlab.credit.spo import probability_mask
 from hierlab.envs.environment import Problem
 from hierlab.rollout.engine import Engine
 from hierlab.rollout.sampling import Samples, SamplingParams
@@ -129,6 +130,25 @@ def state_values(
     mask = continued.samples.response_mask
     rewards = torch.tensor(outcomes(policy, continued.states, continued.ended), device=mask.device)
     return rewards.view(-1, continuations).mean(1), mask.sum(1).view(-1, continuations).sum(1)
+
+
+def unsure_tokens(old_logp: Tensor, response_mask: Tensor, threshold: float | None, rows: Tensor | None = None) -> Tensor:
+    r"""What the loss looks at: response tokens of a probability below the threshold, in the given rows.
+
+    Where there is none in the whole batch it is all response tokens, as in the released code of SPO, whose advantages are then 0.
+
+    Args:
+        old_logp: [N, T].
+        response_mask: [N, T] bool.
+        threshold: $\rho$; None for tokens of any probability.
+        rows: [N] bool; None for all.
+
+    Returns:
+        [N, T] bool.
+    """
+    mask = response_mask if threshold is None else probability_mask(old_logp, response_mask, threshold=threshold)
+    mask = mask if rows is None else mask & rows[:, None]
+    return mask if mask.any() else response_mask
 
 
 def unpadded(ids: Tensor, mask: Tensor) -> list[list[int]]:

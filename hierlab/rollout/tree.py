@@ -17,16 +17,15 @@ from operator import attrgetter
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from hierlab.credit.spo import probability_mask, spo_tree
+from hierlab.credit.spo import spo_tree
 from hierlab.envs.environment import Problem
 from hierlab.rollout.collect import as_rollouts, check_tasks, decode
 from hierlab.rollout.engine import Engine
 from hierlab.rollout.prompts import encode_prompts
 from hierlab.rollout.rollouts import Rollouts, concatenate, estimate
 from hierlab.rollout.sampling import SamplingParams
-from hierlab.rollout.states import State, go_on, outcomes
+from hierlab.rollout.states import State, go_on, outcomes, unsure_tokens
 
 Name = tuple[int, ...]
 """The place of a problem among those given, then that of each segment among its siblings: (3, 0, 2) was sampled behind (3, 0)."""
@@ -131,15 +130,8 @@ class TreeCollector:
         rollouts = rollouts.with_columns(success=[reward_of[name] >= 1 for name in trajectory])
         if self.threshold is None and not self.skip_ties:
             return rollouts
-        return rollouts.with_columns(loss_mask=self._loss_mask(rollouts))
-
-    def _loss_mask(self, rollouts: Rollouts) -> Tensor:
-        mask = rollouts.response_mask
-        if self.threshold is not None:
-            mask = probability_mask(rollouts.old_logp, mask, threshold=self.threshold)
-        if self.skip_ties:
-            mask = mask & (estimate(rollouts, spo_tree).abs() > _TIE)[:, None]
-        return mask
+        telling = estimate(rollouts, spo_tree).abs() > _TIE if self.skip_ties else None
+        return rollouts.with_columns(loss_mask=unsure_tokens(rollouts.old_logp, rollouts.response_mask, self.threshold, telling))
 
 
 def first_leaves(names: Collection[Name]) -> dict[Name, Name]:

@@ -38,7 +38,7 @@ def test_one_segment(policy):
     assert rollouts["parent"] == [None]
     assert rollouts.rewards.tolist() == [1]
     assert estimate(rollouts, spo_tree).tolist() == [0]
-    assert not rollouts["loss_mask"].any()
+    assert rollouts["loss_mask"].all()  # nothing but ties: the loss looks at everything, and learns nothing
 
 
 def test_one_level_is_a_group(policy):
@@ -116,11 +116,10 @@ def test_ties_are_found_in_spite_of_rounding(policy):
 
 
 def test_confident_tokens_are_out_of_the_loss(policy):
-    engine = Scripted(policy.tokenizer, [["a .", "b ."]], logp=math.log(0.95))
-    assert not TreeCollector((2,), 2, SamplingParams(8))(engine, [Ask("x", ("a",))], generator())["loss_mask"].any()
-    engine = Scripted(policy.tokenizer, [["a .", "b ."]], logp=math.log(0.95))
-    plain = TreeCollector((2,), 2, SamplingParams(8), threshold=None)(engine, [Ask("x", ("a",))], generator())
-    assert plain["loss_mask"].all()
+    rollouts = grown(policy, (4, 2), skip_ties=False, threshold=0.4)
+    assert torch.equal(rollouts["loss_mask"], rollouts.response_mask & (rollouts.old_logp < math.log(0.4)))
+    assert not torch.equal(rollouts["loss_mask"], rollouts.response_mask)
+    assert torch.equal(grown(policy, (4, 2), skip_ties=False, threshold=1.0)["loss_mask"], rollouts.response_mask)
 
 
 def test_segments_without_tokens_are_left_out(policy):
