@@ -15,6 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hierlab.envs.behaviours import Behaviours
+from hierlab.train.behaviours import attempts
+from hierlab.train.tabular import Estimator, row_advantage
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -99,3 +103,66 @@ def logit_gradient(logits: Tensor, behaviour: Tensor, advantage: Tensor) -> Tens
 def predicted_gradient(logits: Tensor, behaviour: Tensor, advantage: Tensor) -> Tensor:
     """The same by Theorem 1: the advantages of what was sampled, minus their sum times the policy. [B]"""
     return torch.zeros_like(logits).index_add(0, behaviour, advantage) - advantage.sum() * logits.softmax(dim=0)
+
+
+@dataclass(frozen=True)
+class LogitSteps:
+    """What one step, before the rate, does to the logits of some prompts. n prompts, B behaviours.
+
+    Attributes:
+        own: [n, B] the gradient by each prompt's logits: what a table of logits would be moved by.
+        predicted: [n, B] the same by Theorem 1.
+        moved: [n, B] what the logits are moved by where prompts share features.
+        sampled: [n, B] bool, the behaviours that were sampled.
+        right: [n, B] bool, those that are right.
+        total: [n] $C$, the sum of each prompt's advantages.
+    """
+
+    own: Tensor
+    predicted: Tensor
+    moved: Tensor
+    sampled: Tensor
+    right: Tensor
+    total: Tensor
+
+    @property
+    def error(self) -> float:
+        """The largest difference between gradient and prediction."""
+        return float((self.own - self.predicted).abs().max())
+
+    def stray(self, movement: Tensor) -> float:
+        """The share of all squared movement, [n, B], that falls on behaviours nobody sampled."""
+        return float(movement[~self.sampled].square().sum() / movement.square().sum())
+
+    def means(self) -> dict[str, float]:
+        """The mean step of the logits of sampled right, sampled wrong, and unsampled behaviours."""
+        kinds = {"sampled, right": self.sampled & self.right, "sampled, wrong": self.sampled & ~self.right, "not sampled": ~self.sampled}
+        return {name: float(self.own[kind].mean()) for name, kind in kinds.items()}
+
+
+def logit_steps(world: Behaviours, estimator: Estimator, draw: torch.Generator, *, prompts: int = 16, group_size: int = 8) -> LogitSteps:
+    """Answer some prompts several times, and see what one step does to every logit.
+
+    Args:
+        world: the prompts, and the policy that answers.
+        estimator: any function of columns that returns one advantage a row.
+        draw: source of all randomness; equal generators give every estimator the same answers.
+        prompts: n.
+        group_size: attempts a prompt.
+    """
+    asked = torch.randperm(len(world.correct), generator=draw)[:prompts]
+    logits = world.logits(world.own, world.shared)
+    rollouts = attempts(world, logits, asked, group_size, draw)
+    behaviour = rollouts.response_ids[:, 0].view(prompts, group_size)
+    advantage = row_advantage(rollouts, estimator).view(prompts, group_size)
+    rows = list(zip(logits[asked], behaviour, advantage, strict=True))
+    own = torch.stack([logit_gradient(*row) for row in rows])
+    features = world.features[asked]
+    return LogitSteps(
+        own=own,
+        predicted=torch.stack([predicted_gradient(*row) for row in rows]),
+        moved=own + features @ torch.einsum("nb,nbf->f", own, features),
+        sampled=torch.zeros_like(own, dtype=torch.bool).scatter(1, behaviour, True),
+        right=world.correct[asked],
+        total=advantage.sum(dim=1),
+    )

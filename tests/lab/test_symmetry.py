@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hierlab.credit import a_grae, grpo
-from hierlab.lab.symmetry import logit_gradient, predicted_gradient, random_groups, weigh
+from hierlab.envs.behaviours import draw_behaviours
+from hierlab.lab.symmetry import LogitSteps, logit_gradient, logit_steps, predicted_gradient, random_groups, weigh
 from hierlab.seeds import generator
 
 
@@ -65,6 +66,36 @@ def test_theorem_1_is_the_gradient(seed, positive_weight):
     rewards = (torch.rand(8, generator=draw) < 0.4).double()
     advantage = a_grae(rewards, torch.zeros(8, dtype=torch.int64), positive_weight=positive_weight)
     torch.testing.assert_close(logit_gradient(logits, behaviour, advantage), predicted_gradient(logits, behaviour, advantage))
+
+
+def steps(estimator):
+    return logit_steps(draw_behaviours(generator("steps")), estimator, generator("answers"))
+
+
+def test_what_nobody_sampled_moves_by_the_sign_of_the_sum():
+    negative = partial(a_grae, attention="none", positive_weight=0.1)
+    for estimator, sign in ((grpo, 0), (a_grae, 1), (negative, 1), (partial(a_grae, attention="none", positive_weight=10.0), -1)):
+        seen = steps(estimator)
+        live = seen.own.abs().sum(dim=1) > 0
+        unsampled = seen.own[live][~seen.sampled[live]]
+        assert torch.equal(unsampled.sign() * (unsampled.abs() > 1e-12), torch.full_like(unsampled, sign))
+        assert seen.error < 1e-12
+        assert (seen.total.sign() * (seen.total.abs() > 1e-9) == -sign * live).all()
+
+
+def test_shared_features_move_what_a_table_would_leave_alone():
+    seen = steps(grpo)
+    assert seen.stray(seen.own) < 1e-20
+    assert seen.stray(seen.moved) > 0.01
+
+
+def test_means_by_hand():
+    table = torch.tensor([[3.0, -1.0, 0.5, 0.5]])
+    flags = {"sampled": torch.tensor([[True, True, False, False]]), "right": torch.tensor([[True, False, True, False]])}
+    seen = LogitSteps(table, table + 2, table, **flags, total=torch.zeros(1))
+    assert seen.means() == {"sampled, right": 3, "sampled, wrong": -1, "not sampled": 0.5}
+    assert seen.error == 2
+    assert seen.stray(table) == pytest.approx(0.5 / 10.5)
 
 
 @pytest.mark.parametrize(("number", "sizes"), [(0, [8]), (3, []), (3, [8, 1])])
