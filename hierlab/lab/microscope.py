@@ -25,8 +25,8 @@ add to them; intervals hold 95 % of bootstrap samples over blocks (`hierlab.lab.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -133,6 +133,16 @@ class Microscope:
         rows = [[name, *(str(found[metric] or "not defined") for metric in metrics)] for name, found in self.measured.items()]
         return {"columns": columns, "rows": rows}
 
+    def ordered(self, estimators: Iterable[str]) -> Microscope:
+        """The same, with the estimators in this order.
+
+        Raises:
+            KeyError: if one was not under the microscope.
+        """
+        names = list(estimators)
+        measured = {name: self[name] for name in names}
+        return replace(self, measured=measured, _samples={name: self._samples[name] for name in names})
+
     def numbers(self) -> dict[str, list]:
         """The same as plain numbers: one row for each estimator and metric."""
         rows = [[name, metric, *(value or (None, None, None))] for name, found in self.measured.items() for metric, value in found.items()]
@@ -205,6 +215,20 @@ def microscope(
     measured = {name: {metric: interval(values) for metric, values in found.items()} for name, found in samples.items()}
     settings = {"batches": batches, "tasks": tasks, "group_size": group_size, "rows": len(sample.rollouts), "seed": seed}
     return Microscope(sample.testbed.description, settings, measured, samples)
+
+
+def together(*seen: Microscope) -> Microscope:
+    """What was seen of the same rollouts in several looks, such as with different critics.
+
+    Raises:
+        ValueError: if settings differ, or an estimator's name occurs twice.
+    """
+    names = [name for one in seen for name in one.measured]
+    if len({tuple(one.settings.items()) for one in seen}) != 1 or len(set(names)) < len(names):
+        raise ValueError(f"give looks at the same rollouts, each estimator under a name of its own; got {', '.join(names)}")
+    measured = {name: found for one in seen for name, found in one.measured.items()}
+    samples = {name: found for one in seen for name, found in one._samples.items()}
+    return Microscope(seen[0].description, seen[0].settings, measured, samples)
 
 
 def choice_advantage(rollouts: Rollouts, estimator: Estimator) -> Tensor:
