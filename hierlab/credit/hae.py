@@ -84,6 +84,7 @@ def hae(
     lam_seg: float = 0.95,
     switch_advantage: SwitchAdvantage = "code",
     targets: Targets = "code",
+    boundary_bootstrap: bool = True,
     bootstrap_truncated: bool = False,
 ) -> HAE:
     r"""Hierarchical advantage estimation: what each turn's decisions were worth, before they are laid on tokens.
@@ -105,6 +106,7 @@ def hae(
         lam_seg: as in `hiper`.
         switch_advantage: as in `hiper`.
         targets: "code" ($A+V$) or "paper" (one step ahead).
+        boundary_bootstrap: as in `hiper`.
         bootstrap_truncated: as in `hiper`.
 
     Returns:
@@ -137,7 +139,7 @@ def hae(
     show("value before a subgoal", high, r"V^{high}_t")
 
     reward, low, planned = (column.to(rewards.dtype)[line.order] for column in (rewards, value_low, high))
-    delta, following = _one_step(line, reward, low, planned, gamma)
+    delta, following = _one_step(line, reward, low, planned if boundary_bootstrap else torch.zeros_like(planned), gamma)
     show("one-step error of the action", line.back(delta), r"\delta_t=r_t+\gamma V^{next}_t-V^{low}_t")
     action = linear_recurrence(delta, gamma * lam_turn * line.inside.to(low.dtype))
     show("action advantage", line.back(action), r"A^{low}_t=\delta_t+\gamma\lambda_{turn}A^{low}_{t+1}")

@@ -66,6 +66,7 @@ def hiper(
     lam_seg: float = 0.95,
     switch_advantage: SwitchAdvantage = "code",
     plan_tokens: PlanTokens = "subgoal",
+    boundary_bootstrap: bool = True,
     bootstrap_truncated: bool = False,
     normalise: bool = True,
 ) -> Tensor:
@@ -92,6 +93,8 @@ def hiper(
         lam_seg: $\lambda_{seg}$; 0.95 in the scripts.
         switch_advantage: "code" or "paper", see `hierlab.credit.hae`; "none" leaves the decision without advantage.
         plan_tokens: where the subgoal's advantage lands in the turns that start a segment.
+        boundary_bootstrap: whether the last action of a segment is judged by $V^{high}$ of where it led. Without, actions are credited
+            for the rewards inside their segment alone: an ablation.
         bootstrap_truncated: see `hierlab.credit.hae`.
         normalise: standardise each of the three over the turns that have tokens for it, with biased deviation (scripts).
 
@@ -105,7 +108,8 @@ def hiper(
     """
     estimate = hae(
         rewards, task, trajectory, turn, switch, value_low, value_high, value_switch, done, switch_probability, value_kept,
-        gamma=gamma, lam_turn=lam_turn, lam_seg=lam_seg, switch_advantage=switch_advantage, bootstrap_truncated=bootstrap_truncated,
+        gamma=gamma, lam_turn=lam_turn, lam_seg=lam_seg, switch_advantage=switch_advantage, boundary_bootstrap=boundary_bootstrap,
+        bootstrap_truncated=bootstrap_truncated,
     )  # fmt: skip
     check_rows(rewards=rewards, response_mask=response_mask)
     rated = switch_advantage == "paper" or (switch_advantage == "code" and value_switch is not None)

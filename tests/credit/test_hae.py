@@ -114,6 +114,15 @@ def test_a_trajectory_cut_off_is_worth_nothing_or_its_own_last_value():
     assert all(torch.equal(a, b) for a, b in zip(finished, hae(**KEY, gamma=0.5), strict=True))
 
 
+def test_without_the_boundary_bootstrap_an_action_knows_its_own_segment_only():
+    with_it, without = (hae(**KEY, gamma=0.5, boundary_bootstrap=asked) for asked in (True, False))
+    last = 1 + 0 - 3  # what the second turn leads to is worth 4, but not to this one
+    assert without.action.tolist() == pytest.approx([0 + 0.5 * 3 - 2 + 0.5 * last, last, 8 - 5])
+    assert without.action_target[1].item() == 1
+    assert torch.equal(without.subgoal, with_it.subgoal)
+    assert torch.equal(without.switch_target, with_it.switch_target)
+
+
 def test_the_papers_switch_advantage():
     asked = KEY | {"switch_probability": f64(float("nan"), 0.25, 0.25), "value_kept": f64(float("nan"), 5, 1)}
     estimate = hae(**asked, switch_advantage="paper")
