@@ -116,10 +116,12 @@ def test_ties_are_found_in_spite_of_rounding(policy):
 
 
 def test_confident_tokens_are_out_of_the_loss(policy):
-    rollouts = grown(policy, (4, 2), skip_ties=False, threshold=0.4)
-    assert torch.equal(rollouts["loss_mask"], rollouts.response_mask & (rollouts.old_logp < math.log(0.4)))
+    everything = grown(policy, (4, 2), skip_ties=False, threshold=1.0)
+    assert torch.equal(everything["loss_mask"], everything.response_mask)
+    half = float(everything.old_logp[everything.response_mask].exp().median())
+    rollouts = grown(policy, (4, 2), skip_ties=False, threshold=half)
+    assert torch.equal(rollouts["loss_mask"], rollouts.response_mask & (rollouts.old_logp < math.log(half)))
     assert not torch.equal(rollouts["loss_mask"], rollouts.response_mask)
-    assert torch.equal(grown(policy, (4, 2), skip_ties=False, threshold=1.0)["loss_mask"], rollouts.response_mask)
 
 
 def test_segments_without_tokens_are_left_out(policy):
