@@ -1,16 +1,18 @@
 """A language model that learns to act in text games: the experiment that every agent lab shares.
 
-An `Agent` is where training starts from: a policy, its tasks, and the engine that samples. `textworld_agent` makes one that trains
-in seconds on a core: a tiny model, taught by example to play TextWorld games not too well. `alfworld_agent` makes one at full
-scale. `train_agent` trains either with any estimator, on equal terms.
+An `Agent` is where training starts from: a policy, its tasks, and the engine that samples. Two of them train in seconds on a core.
+`textworld_agent` is a tiny model that was taught by example to play the very games it then trains on, not too well; `novice_agent`
+was taught by others (`hierlab.train.novice`), and is also tested on games it never trains on, of the same kind and larger ones.
+`alfworld_agent` is one at full scale. `train_agent` trains any of them with any estimator, on equal terms.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,15 +22,17 @@ import torch
 from hierlab.credit import anchor_groups
 from hierlab.envs.alfworld import alfworld_games
 from hierlab.envs.environment import EpisodicTask
-from hierlab.envs.house import GameSettings
-from hierlab.envs.text_games import Rules
+from hierlab.envs.house import GameSettings, House, draw_house
+from hierlab.envs.house_graph import predict
+from hierlab.envs.text_games import Rules, brief
 from hierlab.envs.textworld import TextWorldTask, disjoint_games, vocabulary
 from hierlab.models import LanguageModel, LoRA, TinySize, load
 from hierlab.rollout import Engine, EpisodeCollector, Rollouts, SamplingParams, TransformersEngine, VLLMEngine, evaluate
 from hierlab.rollout.collect import Demonstration
+from hierlab.rollout.prompts import Render, transcript
 from hierlab.seeds import derive_seed, generator
 from hierlab.train.imitation import ImitationSettings, warm_start
-from hierlab.train.novice import wander
+from hierlab.train.novice import NoviceSettings, novice, wander
 from hierlab.train.policy import PolicySettings, PolicyTrainer
 
 COMMAND_TOKENS = 8
@@ -36,6 +40,9 @@ COMMAND_TOKENS = 8
 EngineName = Literal["transformers", "vllm"]
 EVALUATION = 0.4
 """Sampling temperature of evaluations, as in the GiGPO paper."""
+ALFWORLD_TESTS = {"in_distribution": "valid_seen", "out_of_distribution": "valid_unseen"}
+ATTEMPTS = 10_000
+"""Houses drawn before there are taken to be no more different ones."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Agent:
         engine: samples from it.
         params: how commands are sampled.
         history: past turns that the policy reads.
+        render: how it reads them.
+        held_out: tasks it is only tested on, by the name of the set.
     """
 
     policy: LanguageModel
@@ -55,6 +64,13 @@ class Agent:
     engine: Engine
     params: SamplingParams
     history: int
+    render: Render = transcript
+    held_out: Mapping[str, Sequence[EpisodicTask]] = field(default_factory=dict)
+
+    def collector(self, episodes: int, *, temperature: float | None = None) -> EpisodeCollector:
+        """Plays so many episodes of each task, at the temperature of training if no other is given."""
+        params = self.params if temperature is None else replace(self.params, temperature=temperature)
+        return EpisodeCollector(episodes, params, self.history, render=self.render)
 
 
 @dataclass(frozen=True)
@@ -114,13 +130,78 @@ def _demonstrations(
     return [pair for task, acts in walks for pair in collector.demonstrate(policy.tokenizer, task, [command for command, _ in acts])]
 
 
+@dataclass(frozen=True)
+class NoviceAgentSettings:
+    """A novice, the games it trains on, and those it is tested on.
+
+    Attributes:
+        novice: what the novice has seen. Its kind of games is also the kind it trains on.
+        larger: the kind of games of the second test.
+        number: how many games there are to train on.
+        held_out: how many games there are in each test.
+        turns: turn limit of an episode.
+        history: past turns that the policy reads.
+    """
+
+    novice: NoviceSettings = field(default_factory=NoviceSettings)
+    larger: GameSettings = field(default_factory=lambda: GameSettings(rooms=5, objects=6, quest_length=8))
+    number: int = 64
+    held_out: int = 64
+    turns: int = 15
+    history: int = 2
+
+    def __post_init__(self):
+        for name in ("number", "held_out", "turns"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def novice_agent(settings: NoviceAgentSettings, *, seed: int = 0, report: Callable[[int, float], None] | None = None) -> Agent:
+    """A novice that trains on games it has not seen, and is tested on others.
+
+    All games are TextWorld's, worked out without running it (`hierlab.envs.house_graph`), and no two are alike. The weights come from
+    the cache once they have been made. Held out are the sets `in_distribution`, of the kind it trains on, and `out_of_distribution`,
+    of `settings.larger`.
+
+    Args:
+        settings: the novice and its games.
+        seed: of the novice and of the games.
+        report: called with each step of the novice's imitation and its loss, if there is training.
+
+    Raises:
+        ValueError: if no such games can be drawn.
+    """
+    params = SamplingParams(COMMAND_TOKENS)
+    policy = novice(settings.novice, EpisodeCollector(1, params, settings.history, render=brief), seed=seed, report=report)
+    kinds = {"train": settings.novice.games, "in_distribution": settings.novice.games, "out_of_distribution": settings.larger}
+    amounts = {"train": settings.number, "in_distribution": settings.held_out, "out_of_distribution": settings.held_out}
+    rules = Rules(turns=settings.turns)
+    known: set[House] = set()
+    sets = {name: list(islice(_new_games(kind, name, seed, rules, known), amounts[name])) for name, kind in kinds.items()}
+    return Agent(policy, sets.pop("train"), TransformersEngine(policy), params, settings.history, brief, sets)
+
+
+def _new_games(kind: GameSettings, name: str, seed: int, rules: Rules, known: set[House]) -> Iterator[TextWorldTask]:
+    """Games of a kind whose houses are not known yet; they are from then on.
+
+    Raises:
+        ValueError: if no house fits the kind, or too few different ones do.
+    """
+    for i in range(ATTEMPTS):
+        house = draw_house(kind, derive_seed("novice agent", name, seed, i))
+        if house not in known:
+            known.add(house)
+            yield TextWorldTask(house, predict(house), Path(), rules)
+    raise ValueError(f"too few different houses of {kind}: allow more rooms or things, or ask for fewer games")
+
+
 def alfworld_agent(model: str, *, engine: EngineName = "vllm", limit: int | None = None, rank: int = 0, history: int = 2) -> Agent:
-    """A language model on ALFWorld's training games, as in the GiGPO paper.
+    """A language model on ALFWorld's training games, as in the GiGPO paper, tested on its seen and unseen rooms as in HGPO's.
 
     Args:
         model: a hub id or folder, such as "Qwen/Qwen2.5-1.5B-Instruct".
         engine: "vllm", or "transformers" (slow).
-        limit: only so many games.
+        limit: only so many games of each set.
         rank: train LoRA adapters of this rank; 0 trains all weights.
         history: past turns that the policy reads.
 
@@ -130,10 +211,11 @@ def alfworld_agent(model: str, *, engine: EngineName = "vllm", limit: int | None
         RuntimeError: if vLLM finds no GPU.
     """
     tasks = alfworld_games("train", limit=limit)
+    held_out = {name: alfworld_games(split, limit=limit) for name, split in ALFWORLD_TESTS.items()}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = load(model, dtype=torch.bfloat16, device=device, lora=LoRA(rank=rank) if rank else None)
     sampler = VLLMEngine(policy) if engine == "vllm" else TransformersEngine(policy)
-    return Agent(policy, tasks, sampler, SamplingParams(512), history)
+    return Agent(policy, tasks, sampler, SamplingParams(512), history, held_out=held_out)
 
 
 def train_agent(
@@ -157,12 +239,13 @@ def train_agent(
         iterations: how often.
         group_size: episodes of each task.
         seed: of task order and sampling.
-        episodes: of each task in the final evaluation, at temperature 0.4.
+        episodes: of each training task in the final evaluation, at temperature 0.4; held-out tasks are played once.
         folder: where to keep a checkpoint, to go on from if killed.
         report: called as `report(done, iterations, success=...)`.
 
     Returns:
-        Numbers: `auc` (mean success over the iterations), `final` (success of the final evaluation), `singletons` (the largest share
+        Numbers: `auc` (mean success over the iterations), `final` (success of the final evaluation), one number for each held-out set
+        by its name (its success after training), `singletons` (the largest share
         of size-1 anchor groups in any iteration), `late_full` (share of 6 to 8 members among the anchor groups of two and more, over
         the last quarter), `overhead` (the estimator's share of the seconds). Curves, one entry an iteration: `updates`, `success`,
         `turns` and `tokens` (spent so far), `singleton_share`, `gradient_norm`, `valid`.
@@ -170,7 +253,7 @@ def train_agent(
     trainer = PolicyTrainer(
         agent.policy,
         agent.tasks,
-        EpisodeCollector(group_size, agent.params, agent.history),
+        agent.collector(group_size),
         estimator,
         settings,
         engine=agent.engine,
@@ -180,9 +263,13 @@ def train_agent(
         report=(lambda record: report(record["iteration"], iterations, success=record["success"])) if report else None,
     )
     records = trainer.fit(iterations)
-    test = EpisodeCollector(episodes, replace(agent.params, temperature=EVALUATION), agent.history)
-    final = evaluate(agent.engine, agent.tasks, test, generator(seed, "final"))
-    return {"final": final["success"], **_numbers(records)}
+    final = _success(agent, agent.tasks, episodes, generator(seed, "final"))
+    tests = {name: _success(agent, tasks, 1, generator(seed, "final", name)) for name, tasks in agent.held_out.items()}
+    return {"final": final, **tests, **_numbers(records)}
+
+
+def _success(agent: Agent, tasks: Sequence[EpisodicTask], episodes: int, generator: torch.Generator) -> float:
+    return evaluate(agent.engine, tasks, agent.collector(episodes, temperature=EVALUATION), generator)["success"]
 
 
 def anchor_sizes(rollouts: Rollouts) -> dict[str, float]:
