@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 KEPT = ("compared", "exactly the mean", "alone", "too short a history")
-MEANS = {"all": "whole group (paper, code)", "other_rows": "other rows", "other_trajectories": "other trajectories"}
+MEANS = {"all": "whole group", "other_rows": "other turns", "other_trajectories": "other rollouts"}
 PANELS = {"squared_bias": "squared bias", "variance": "variance", "squared_error": "mean squared error, their sum"}
 
 
@@ -35,16 +35,16 @@ def by_level(tape: Tape) -> list[Step]:
     return steps
 
 
-def best_accompanied(rollouts: Rollouts, history: int) -> int:
-    """The row with most company at the deepest level; of several the first.
+def most_telling(rollouts: Rollouts, history: int) -> int:
+    """The row of which the deepest level says most: that whose return lies farthest from its group's mean there.
 
     Raises:
-        ValueError: if no row has company there.
+        ValueError: if no row differs from its group there.
     """
-    size = group_size(estimate(rollouts, context_groups, history=history)[:, -1])
-    if int(size.max()) < 2:
-        raise ValueError(f"no turn shares its last {history + 1} observations with another: play more episodes, or look less far back")
-    return int(size.argmax())
+    distance = estimate(rollouts, level_advantages, history=history, scale="none")[:, -1].abs()
+    if not len(distance) or float(distance.max()) == 0:
+        raise ValueError(f"no two turns that share their last {history + 1} observations differ in return: play more episodes")
+    return int(distance.argmax())
 
 
 def nested_groups(rollouts: Rollouts, row: int, *, history: int, gamma: float = 0.95) -> go.Figure:
@@ -165,7 +165,7 @@ def level_errors(measured: Measured) -> go.Figure:
         figure.update_yaxes(rangemode="tozero", row=row, col=1)
         figure.update_xaxes(tickvals=depth, title_text="depth k" if row == len(PANELS) else None, row=row, col=1)
     figure.update_annotations(font={"size": 13, "color": NEUTRAL}, x=0, xanchor="left", xref="paper")
-    legend = {"orientation": "h", "y": -0.08, "yanchor": "top", "x": 0, "title": {"text": "mean of the "}}
+    legend = {"orientation": "h", "y": -0.08, "yanchor": "top", "x": 0}
     figure.update_layout(legend=legend, margin={"l": 44, "r": 12, "t": 36, "b": 44})
     return house_style(figure, height=230 * len(PANELS) + 90)
 

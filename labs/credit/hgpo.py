@@ -117,7 +117,7 @@ def _(bench):
     from hierlab.seeds import generator
 
     testbed = house_testbed(0.5)
-    example = testbed.collect(1, bench.settings.group_size, generator("hgpo lab", "example"))
+    example = testbed.collect(1, bench.settings.group_size, generator("hgpo lab", "example", 0))
     return example, generator, testbed
 
 
@@ -144,11 +144,11 @@ def _(absent, alpha, bench, depth, example, normaliser, weights):
 
 @app.cell
 def _(bench, depth, example):
-    from hierlab.lab.context_figures import best_accompanied, nested_groups
+    from hierlab.lab.context_figures import most_telling, nested_groups
 
     bench.figure(
         "nested-groups",
-        nested_groups(example, best_accompanied(example, depth.value), history=depth.value),
+        nested_groups(example, most_telling(example, depth.value), history=depth.value),
         title="One turn and its nested groups",
         caption="Each dot is a turn that shares at least the last k + 1 observations, placed by what followed it; a bar marks the mean of"
         " the group, the turn itself included. The dotted line is the turn's own return.",
