@@ -43,10 +43,13 @@ def weight_map(points: int = 41) -> go.Figure:
 
 
 def total_weights(group_size: int = 8, points: int = 41) -> go.Figure:
-    """What a whole group weighs, before the damping, against its success rate; a slider moves the training state."""
+    """What a whole group weighs, before the damping, against its success rate; a slider moves the training state.
+
+    The released factor grows without bound towards p = 1, and leaves the picture.
+    """
     import plotly.graph_objects as go
 
-    rate = torch.linspace(0, 1, points, dtype=torch.float64)
+    rate = torch.linspace(0.02, 0.98, points, dtype=torch.float64)
     symmetric = 2 * group_size * (rate * (1 - rate)).sqrt()
     names = {"GRPO": None, "A-GRAE, paper": "paper", "A-GRAE, released factor": "code"}
     figure = go.Figure()
@@ -62,10 +65,11 @@ def total_weights(group_size: int = 8, points: int = 41) -> go.Figure:
     figure.update_layout(
         sliders=[slider],
         xaxis={"title": {"text": "p, the group's share of success"}},
-        yaxis={"title": {"text": f"Σ|A| of {group_size} attempts"}, "rangemode": "tozero"},
-        legend=_LEGEND,
+        yaxis={"title": {"text": f"Σ|A| of {group_size} attempts"}, "range": [0, 2 * group_size]},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 44, "r": 12, "t": 84, "b": 44},
     )
-    return house_style(figure, height=460)
+    return house_style(figure, height=500)
 
 
 def logit_bars(seen: Mapping[str, LogitSteps]) -> go.Figure:
@@ -79,10 +83,11 @@ def logit_bars(seen: Mapping[str, LogitSteps]) -> go.Figure:
     for row, kind in enumerate(kinds, start=1):
         values = [0.0 if abs(found[kind]) < 1e-12 else float(f"{found[kind]:.3g}") for found in means.values()]
         colours = [COLOURS[number % len(COLOURS)] for number in range(len(values))]
-        bar = go.Bar(x=values, y=list(means), orientation="h", marker={"color": colours}, text=[f"{v:+.3g}" if v else "0" for v in values])
+        texts = [f"{value:+.3g}" if value else "0" for value in values]
+        bar = go.Bar(x=values, y=list(means), orientation="h", marker={"color": colours}, text=texts, cliponaxis=False)
         figure.add_trace(bar, row=row, col=1)
         figure.update_yaxes(autorange="reversed", row=row, col=1)
-    figure.update_layout(showlegend=False, bargap=0.3)
+    figure.update_layout(showlegend=False, bargap=0.3, margin={"l": 44, "r": 48, "t": 36, "b": 32})
     figure.update_annotations(font={"size": 13, "color": NEUTRAL}, x=0, xanchor="left", xref="paper")
     return house_style(figure, height=190 * len(kinds) + 40)
 
