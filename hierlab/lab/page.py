@@ -106,8 +106,10 @@ def interval_glyph(part: Mapping[str, Any]) -> str:
     )
 
 
-def figure(entry: Entry, name: str, to_root: str) -> str:
+def figure(entry: Entry, name: str, to_root: str, *, anchor: str = "") -> str:
     """A published figure: a still, which the page makes interactive when the reader comes near it.
+
+    Its address on the page is "#figure-" and its name, or `anchor` if another figure of the page may have the same name.
 
     Raises:
         Refused: if results are published, but not this figure.
@@ -123,7 +125,7 @@ def figure(entry: Entry, name: str, to_root: str) -> str:
     address, about = f"{to_root}{folder.relative_to(root()).as_posix()}/{name}", found[name]
     poster = f'<img src="{address}.png" alt="{escape(about["alt"])}" loading="lazy">' if still.is_file() else ""
     return (
-        f'<figure class="figure" id="figure-{name}"><p class="figure__title">{escape(about["title"])}</p>'
+        f'<figure class="figure" id="figure-{anchor or name}"><p class="figure__title">{escape(about["title"])}</p>'
         f'<div class="figure__stage" data-figure="{address}.json" data-plotly="{to_root}assets/plotly.min.js" '
         f'data-alt="{escape(about["alt"])}" style="min-height:{int(height)}px">{poster}</div>'
         f'<figcaption>{escape(about["caption"])} <a href="{address}.json" download>Data of this figure</a></figcaption></figure>'

@@ -19,6 +19,7 @@ from typing import Any
 from hierlab.lab import page
 from hierlab.lab.entries import Entry
 from hierlab.lab.errors import Refused, suggest
+from hierlab.lab.html import duration
 from hierlab.lab.papers_table import papers_filter, papers_table
 from hierlab.lab.reference_pages import modules, reference_navigation
 from hierlab.papers import FAMILIES
@@ -163,12 +164,37 @@ def _families(every: Sequence[Entry]) -> str:
 def _family_markers(slug: str, to_root: str, shelf: Mapping[str, Entry]) -> dict[str, Marker]:
     members = _most_to_show_first(e for e in shelf.values() if e.paper.family == slug)
 
-    def figure(lab: str, name: str) -> str:
+    def of(lab: str) -> Entry:
         if lab not in shelf:
             raise Refused(f"no paper {lab!r}")
-        return page.figure(shelf[lab], name, to_root)
+        return shelf[lab]
 
-    return {"methods": lambda: papers_table(members, to_root, with_family=False), "figure": figure}
+    return {
+        "methods": lambda: papers_table(members, to_root, with_family=False),
+        "figure": lambda lab, name: page.figure(of(lab), name, to_root, anchor=f"{lab}-{name}"),
+        "table": lambda lab, name: page.ledger_table(of(lab), name),
+        "experiment": lambda lab, name, *metrics: page.experiment(of(lab), name, *metrics),
+        "costs": lambda: _costs(members, to_root),
+    }
+
+
+def _costs(members: Sequence[Entry], to_root: str) -> str:
+    """What the published results of a family took, one row a lab."""
+    rows = [
+        (
+            f'<a href="{to_root}labs/{e.paper.slug}/">{escape(e.paper.name)}</a>',
+            duration(e.shown["wall_seconds"]),
+            duration(e.shown["unit_seconds"]),
+            f"{e.shown['peak_memory_mb'] / 1000:.2g} GB",
+        )
+        for e in members
+        if e.shown
+    ]
+    if not rows:
+        return '<p class="absent">Nothing is published yet.</p>'
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Lab", "Wall time", "Work in all processes", "Peak memory"))
+    body = "".join(f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _paper_markers(entry: Entry, to_root: str, placed: Mapping[str, Sequence[str]]) -> dict[str, Marker]:

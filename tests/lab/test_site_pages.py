@@ -56,6 +56,18 @@ class TestMarkers:
         assert 'table-name">first' in after
         assert "second" not in after
 
+    def test_a_family_page_shows_figures_tables_and_costs_of_its_labs(self):
+        shown = {"seeds": [0], "figures": [], "experiments": {}, "tables": {"t": {"columns": ["x"], "rows": [["a cell"]]}}}
+        shown |= {"claims": [], "wall_seconds": 90.0, "unit_seconds": 150.0, "peak_memory_mb": 1200.0}
+        shelf = {**SHELF, "gigpo": Entry(paper("gigpo"), root() / "pyproject.toml", {"reduced": shown})}
+        text = filled("{{ table gigpo t }} {{ costs }} {{ figure hgpo x }}", "families/credit/index.md", "../../", shelf)
+        assert "a cell" in text
+        assert re.search(r"labs/gigpo/.*1 min 30 s.*2 min 30 s.*1.2 GB", text)
+        assert "Figure x" in text
+
+    def test_a_family_without_results_says_so(self):
+        assert "Nothing is published yet" in filled("{{ costs }}", "families/market/index.md", "../../", SHELF)
+
 
 class TestRefused:
     @pytest.mark.parametrize(
