@@ -32,6 +32,7 @@ from hierlab.credit import (
     spo_tree,
     turn_gae,
 )
+from hierlab.envs.search_house import SearchHouse
 from hierlab.lab.microscope import Microscope, metric_named, microscope, together
 from hierlab.lab.plan_testbed import corridor_testbed, learnt_plan_critic, noisy_plan_critic
 from hierlab.lab.testbed import house_testbed, learnt_critic, noisy_critic
@@ -114,6 +115,22 @@ TITLES: Mapping[str, str] = {
 }
 
 
+def longer(bed: Literal["turns", "tokens"], levels: Sequence[int]) -> dict[int, Any]:
+    """The same testbed with the reward further and further away.
+
+    Args:
+        bed: "turns": the house with these turn limits; "tokens": the tree with so many bits in its prompts.
+        levels: the limits, or the numbers of bits.
+    """
+    if bed == "tokens":
+        return {bits: _tree(bits, 0) for bits in levels}
+    return {turns: house_testbed(SUCCESS, house=SearchHouse(horizon=turns)) for turns in levels}
+
+
+def _tree(bits: int, seed: int) -> ChainTestbed:
+    return tree_testbed(SUCCESS, ChainTestbed, bits=bits, cut=_cut, continuations=CONTINUATIONS, seed=seed)
+
+
 def _cut(rollouts: Rollouts) -> Any:
     return cutpoint_starts(rollouts.old_logp, rollouts.response_mask, interval=1)
 
@@ -130,7 +147,7 @@ def bed_of(bed: Bed, critic: Critic = "exact", *, seed: int = 0) -> Any:
     """
     make = {
         "turns": lambda: house_testbed(SUCCESS),
-        "tokens": lambda: tree_testbed(SUCCESS, ChainTestbed, cut=_cut, continuations=CONTINUATIONS, seed=seed),
+        "tokens": lambda: _tree(4, seed),
         "branches": lambda: tree_testbed(SUCCESS, BranchingTestbed, branches=BRANCHES, segment=2, seed=seed),
         "plans": lambda: corridor_testbed(seed=seed),
     }
@@ -202,28 +219,50 @@ class CreditBench:
         return house_style(figure, height=28 * sum(heights) + 120)
 
 
-def credit_bench(*, batches: int = 500, tasks: int = 2, seed: int = 0, resamples: int = 500) -> CreditBench:
+def credit_bench(**how: Any) -> CreditBench:
     """Put every credit estimator under the microscope.
 
     Args:
-        batches: number of batches on each testbed.
-        tasks: groups of 8 trajectories a batch.
-        seed: of testbeds, critics, rollouts and bootstrap.
+        **how: as `look`.
+
+    Raises:
+        ValueError: as `look`.
+    """
+    return CreditBench({bed: look(bed, **how) for bed in SUBJECTS})
+
+
+def look(
+    bed: Bed,
+    names: Sequence[str] = (),
+    *,
+    batches: int = 500,
+    tasks: int = 2,
+    group_size: int = GROUP_SIZE,
+    seed: int = 0,
+    resamples: int = 500,
+) -> Microscope:
+    """Put estimators of one testbed under the microscope. The rollouts are the same, whatever a critic says of them.
+
+    Args:
+        bed: which testbed.
+        names: of its estimators; all of them if none is named.
+        batches: number of batches.
+        tasks: groups a batch.
+        group_size: trajectories a group; "branches" has as many as its trees have leaves, 8.
+        seed: of testbed, critics, rollouts and bootstrap.
         resamples: bootstrap samples.
 
     Raises:
-        ValueError: as `hierlab.lab.microscope.microscope`.
+        ValueError: if a name is unknown there, or as `hierlab.lab.microscope.microscope`.
     """
-    how = {"batches": batches, "tasks": tasks, "group_size": GROUP_SIZE, "seed": seed, "resamples": resamples}
-    return CreditBench({bed: _look(bed, subjects, seed, how) for bed, subjects in SUBJECTS.items()})
-
-
-def _look(bed: Bed, subjects: Mapping[str, Subject], seed: int, how: Mapping[str, int]) -> Microscope:
-    """All subjects of one testbed: the rollouts are the same whatever its critic says."""
+    if unknown := [name for name in names if name not in SUBJECTS[bed]]:
+        raise ValueError(f"no estimator {unknown[0]!r} is tried on {bed}; there are {', '.join(SUBJECTS[bed])}")
+    chosen = {name: subject for name, subject in SUBJECTS[bed].items() if name in names or not names}
+    how = {"batches": batches, "tasks": tasks, "group_size": group_size, "seed": seed, "resamples": resamples}
     parts = []
-    for critic in dict.fromkeys(subject.critic for subject in subjects.values()):
-        judged = {name: subject for name, subject in subjects.items() if subject.critic == critic}
+    for critic in dict.fromkeys(subject.critic for subject in chosen.values()):
+        judged = {name: subject for name, subject in chosen.items() if subject.critic == critic}
         arms = {name: subject.estimator for name, subject in judged.items()}
         apart = [name for name, subject in judged.items() if subject.apart]
         parts.append(microscope(arms, bed_of(bed, critic, seed=seed), separately=apart, **how))
-    return together(*parts).ordered(subjects)
+    return together(*parts).ordered(chosen)

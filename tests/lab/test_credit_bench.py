@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hierlab.credit import ESTIMATORS, grpo, rloo
-from hierlab.lab.credit_bench import SUBJECTS, TITLES, bed_of, credit_bench
+from hierlab.lab.credit_bench import SUBJECTS, TITLES, bed_of, credit_bench, look
 from hierlab.lab.microscope import METRICS, microscope, together
 from hierlab.lab.side_by_side import TRUTH, maps, side_by_side
 from hierlab.lab.token_testbed import tree_testbed
@@ -44,6 +44,13 @@ def test_better_critics_make_better_estimates(seen):
     for bed, name in (("tokens", "GAE"), ("turns", "turn GAE"), ("plans", "HiPER")):
         errors = [seen.seen[bed][f"{name}, {critic} critic"]["relative_error"].value for critic in ("exact", "learnt", "noisy")]
         assert errors == sorted(errors)
+
+
+def test_one_estimator_alone_is_seen_as_among_the_others(seen):
+    alone = look("tokens", ["SPO"], batches=20, tasks=1, resamples=100)
+    assert alone["SPO"] == seen.seen["tokens"]["SPO"]
+    with pytest.raises(ValueError, match="no estimator 'PPO' is tried on tokens; there are GRPO"):
+        look("tokens", ["PPO"])
 
 
 def test_the_menu_shows_each_metric_as_it_was_measured(seen):
