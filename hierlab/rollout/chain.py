@@ -14,7 +14,7 @@ from operator import attrgetter
 import torch
 from torch import Tensor
 
-from hierlab.checks import check_finite
+from hierlab.checks import check_finite, check_rows
 from hierlab.credit.segments import segments_between
 from hierlab.credit.spo import cutpoint_starts
 from hierlab.envs.environment import Problem
@@ -65,22 +65,53 @@ class ChainCollector:
         """
         answers = GroupCollector(self.group_size, self.params, self.prompt)(policy, tasks, generator)
         check_finite("rewards", answers.rewards)
-        prompts, responses = unpadded(answers.prompt_ids, answers.prompt_mask), unpadded(answers.response_ids, answers.response_mask)
-        answers = replace(answers, rewards=answers.rewards * answers.rewards.new_tensor(ended(policy, responses, self.params)))
-        start = estimate(answers, self.cut)
-        segments = segments_between(start, answers.response_mask)
-        states = [
-            State(tasks[row // self.group_size], prompts[row], responses[row][:token])
-            for row, token in zip(segments.row.tolist(), segments.start.tolist(), strict=True)
-        ]
-        found, cost = state_values(policy, states, self.params, generator, self.continuations)
-        place = segments.row, segments.start
-        columns = {
-            "segment_start": start,
-            "segment_value": torch.zeros_like(answers.old_logp).index_put(place, found.to(answers.old_logp)),
-            "extra_tokens": torch.zeros_like(answers.turn).index_add(0, segments.row, cost.to(answers.turn)),
-            "success": (answers.rewards >= 1).tolist(),
-        }
-        if self.threshold is not None:
-            columns["loss_mask"] = unsure_tokens(answers.old_logp, answers.response_mask, self.threshold)
-        return answers.with_columns(**columns)
+        whole = ended(policy, unpadded(answers.response_ids, answers.response_mask), self.params)
+        rewards = answers.rewards * answers.rewards.new_tensor(whole)
+        answers = replace(answers, rewards=rewards).with_columns(success=(rewards >= 1).tolist())
+        problems = [task for task in tasks for _ in range(self.group_size)]
+        how = {"cut": self.cut, "continuations": self.continuations}
+        valued = value_segments(policy, answers, problems, self.params, generator, **how)
+        if self.threshold is None:
+            return valued
+        return valued.with_columns(loss_mask=unsure_tokens(answers.old_logp, answers.response_mask, self.threshold))
+
+
+def value_segments(
+    policy: Engine,
+    answers: Rollouts,
+    problems: Sequence[Problem],
+    params: SamplingParams,
+    generator: torch.Generator,
+    *,
+    cut: Cut = cutpoint_starts,
+    continuations: int = 9,
+) -> Rollouts:
+    """Cut responses into segments, and value the states between them.
+
+    Args:
+        policy: the engine that continues.
+        answers: N responses.
+        problems: N, what each of them answers.
+        params: how whole responses are sampled.
+        generator: source of all randomness.
+        cut: where segments start.
+        continuations: $N$, of each state.
+
+    Returns:
+        The responses with the columns `segment_start`, `segment_value` and `extra_tokens`.
+
+    Raises:
+        ValueError: as `ChainCollector.__call__`.
+    """
+    check_rows(answers=answers, problems=problems)
+    start = estimate(answers, cut)
+    segments = segments_between(start, answers.response_mask)
+    prompts, responses = unpadded(answers.prompt_ids, answers.prompt_mask), unpadded(answers.response_ids, answers.response_mask)
+    states = [
+        State(problems[row], prompts[row], responses[row][:token])
+        for row, token in zip(segments.row.tolist(), segments.start.tolist(), strict=True)
+    ]
+    found, cost = state_values(policy, states, params, generator, continuations)
+    value = torch.zeros_like(answers.old_logp).index_put((segments.row, segments.start), found.to(answers.old_logp))
+    extra = torch.zeros_like(answers.turn).index_add(0, segments.row, cost.to(answers.turn))
+    return answers.with_columns(segment_start=start, segment_value=value, extra_tokens=extra)

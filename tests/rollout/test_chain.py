@@ -7,6 +7,7 @@ from scripted import Ask, Scripted, tiny
 
 from hierlab.credit import cutpoint_starts, equal_starts, spo
 from hierlab.rollout import ChainCollector, GroupCollector, SamplingParams, TransformersEngine, concatenate, estimate, summary
+from hierlab.rollout.chain import value_segments
 from hierlab.rollout.states import State, go_on, outcomes, state_values
 
 
@@ -189,6 +190,25 @@ def test_batches_can_be_joined_and_selected(policy):
     joined = concatenate(parts).select([3, 0])
     assert joined["segment_value"].shape == joined["segment_start"].shape == joined["loss_mask"].shape == joined.response_mask.shape
     assert joined["extra_tokens"].tolist() == [parts[1]["extra_tokens"][1], parts[0]["extra_tokens"][0]]
+
+
+def test_given_responses_can_be_valued_again(policy):
+    engine, params, tasks = TransformersEngine(policy), SamplingParams(4), [Ask("x", ("a", "b", "")), Ask("y", ("c",))]
+    answers = GroupCollector(2, params)(engine, tasks, generator())
+    valued = value_segments(
+        engine,
+        answers,
+        [tasks[0], tasks[0], tasks[1], tasks[1]],
+        params,
+        generator(1),
+        cut=lambda response_mask: response_mask,
+        continuations=3,
+    )
+    assert torch.equal(valued["segment_start"], answers.response_mask)
+    assert torch.equal(valued.response_ids, answers.response_ids)
+    assert (valued["extra_tokens"] >= 3 * answers["response_length"]).all()
+    with pytest.raises(ValueError, match="answers: 4, problems: 2"):
+        value_segments(engine, answers, tasks, params, generator())
 
 
 # wrong usage
