@@ -42,6 +42,7 @@ bench: .venv/.installed
 	$(BIN)/python benchmarks/golden_parity.py
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/grpo_step.py
+	$(BIN)/python benchmarks/tree_collection.py
 
 clean:
 	rm -rf .venv site runs
