@@ -26,6 +26,7 @@ from hierlab.envs.finite import Episodes, play
 from hierlab.envs.token_tree import RECONSIDER, parity_tree, student
 from hierlab.lab.testbed import Testbed
 from hierlab.rollout.rollouts import Rollouts, concatenate
+from hierlab.train.token_table import as_responses
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class ResponseTestbed(Testbed):
     """Rows are whole responses, their positions tokens.
 
     Attributes:
-        planning: [A] bool, the tokens that plan.
+        planning: [A] bool, the tokens that plan; [C, A] where it depends on what the policy sees.
     """
 
     planning: Tensor | None = None
@@ -51,38 +52,11 @@ class ResponseTestbed(Testbed):
 
     def _rows(self, episodes: Episodes, turn: Tensor, task: list[int], trajectory: list) -> Rollouts:
         """One row an episode, which begins at the given turn. [E] each"""
-        world, alive = self.world, episodes.alive
-        state, action = torch.where(alive, episodes.state, 0), torch.where(alive, episodes.action, 0)
-        at = (turn[:, None] + torch.arange(alive.shape[1])).clamp(max=world.horizon - 1)
-        context = world.context[state]
-        logp = self.probabilities.log()
-        prompt_ids, prompt_mask = world.prompts
-        first = world.context[episodes.state[:, 0]]
-        rewards = torch.where(alive, world.reward[state, action], 0)
-        plans = torch.zeros(len(world.commands), dtype=torch.bool) if self.planning is None else self.planning
-        entropy = -(logp.exp() * logp.clamp(min=-1e300)).sum(dim=1)
-        return Rollouts(
-            prompt_ids=prompt_ids[first],
-            prompt_mask=prompt_mask[first],
-            response_ids=action,
-            response_mask=alive,
-            old_logp=torch.where(alive, logp[context, action], 0),
-            rewards=rewards.sum(dim=1),
-            task=task,
-            trajectory=trajectory,
-            turn=torch.zeros_like(turn),
-            state=[" ".join(world.contexts[c]) for c in first.tolist()],
-            columns={
-                "choice": torch.where(alive, self.choice(at, state, action), -1),
-                "token_rewards": rewards,
-                "values": torch.where(alive, self.value(at, state), 0),
-                "entropy": torch.where(alive, entropy[context], 0),
-                "planning_mask": alive & plans[action],
-                "success": (world.won[state, action] & alive).any(dim=1),
-                "context": context,
-                "world_state": state,
-            },
-        )
+        alive = episodes.alive
+        rows = as_responses(self.world, self.probabilities, episodes, task=task, trajectory=trajectory, planning=self.planning)
+        state, at = rows["world_state"], (turn[:, None] + torch.arange(alive.shape[1])).clamp(max=self.world.horizon - 1)
+        choice = torch.where(alive, self.choice(at, state, rows.response_ids), -1)
+        return rows.with_columns(choice=choice, values=torch.where(alive, self.value(at, state), 0))
 
 
 @dataclass(frozen=True, eq=False)
