@@ -374,12 +374,16 @@ def _(bench, button, gigpo, grpo, hgpo, partial):
 
 @app.cell
 def _(bench, house):
+    house_curves = house.plot(x="updates", y="success")
+    for line in house_curves.data:
+        line.line.dash = "dot" if "uniform" in (line.name or "") else "dash" if "steep" in (line.name or "") else None
     bench.figure(
         "searchhouse",
-        house.plot(x="updates", y="success", rate="best"),
+        house_curves,
         title="Learning in SearchHouse",
-        caption="Exact probability of success against updates, each arm at its own best step size: mean over seeds with 95 % intervals.",
-        alt="Learning curves of GRPO, GiGPO and HGPO with several depths and weightings, at their own best step sizes.",
+        caption="Exact probability of success against updates: mean over seeds with 95 % intervals. Dotted lines are uniform weights,"
+        " dashed ones steep weights.",
+        alt="Learning curves of GRPO, GiGPO and HGPO with several depths and weightings, at the shared and at their own best step sizes.",
     )
     return
 
