@@ -31,16 +31,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from hierlab.checks import as_mask, check_finite, check_floats, check_range, check_rows
+from hierlab.checks import as_mask, check_choice, check_finite, check_floats, check_range, check_rows
 from hierlab.credit.segments import segments_between, spread, value_steps
-from hierlab.credit.trees import backed_up_values, tree_of
-from hierlab.ops import Scale, group_mean, group_relative
+from hierlab.credit.trees import backed_up_values, path_share, tree_of
+from hierlab.ops import Scale, group_ids, group_mean, group_relative, group_sum
 from hierlab.ops import whiten as standardise
 from hierlab.trace import recording, show
+
+Weight = Literal["segment", "path"]
 
 
 def spo(
@@ -110,6 +113,7 @@ def spo_tree(
     *,
     scale: Scale = "none",
     eps: float = 1e-8,
+    weight: Weight = "segment",
 ) -> Tensor:
     r"""The value of each segment minus that of the state it was sampled from, one number per segment.
 
@@ -121,15 +125,19 @@ def spo_tree(
         scale: "none" (code: "rloo", default), "std" divides by the biased deviation of the siblings' values plus `eps` (code:
             "grpo"), "batch" by that of all segments.
         eps: added to the deviation.
+        weight: "segment" (code): every segment counts as one sample, so that late ones, of which a tree has more, outweigh early ones,
+            and the loss does not follow the policy gradient. "path": every segment counts as often as independent responses would
+            hold it, $L\,w(n)$, with $L$ the leaves of its task and $w(n)$ the chance that a walk from the prompt passes through it.
 
     Returns:
         [N] advantages, to be spread over the tokens of each segment; those of siblings add up to 0.
 
     Raises:
-        ValueError: as `hierlab.credit.trees.tree_of` and `backed_up_values`, or if `scale` is unknown.
+        ValueError: as `hierlab.credit.trees.tree_of` and `backed_up_values`, or if `scale` or `weight` is unknown.
 
     Source: arXiv 2505.23564, Section 4; SPO `tree_episode_generator.py`, pinned by its reference vectors.
     """
+    check_choice("weight", weight, Weight)
     check_finite("rewards", rewards)
     check_rows(rewards=rewards, task=task, node=node, parent=parent)
     tree = tree_of(task, node, parent, device=rewards.device)
@@ -137,8 +145,15 @@ def spo_tree(
     if recording():
         show("depth", tree.depth, r"d(n)")
         show("value of the parent", group_mean(value, tree.siblings), r"\hat V(Pa(n))")
-    advantage = group_relative(value, tree.siblings, scale=scale, eps=eps, unbiased=False)
-    return show("advantage", advantage, r"\hat A(n)=\frac{\hat V(n)-\hat V(Pa(n))}{F}")
+    advantage = show(
+        "advantage",
+        group_relative(value, tree.siblings, scale=scale, eps=eps, unbiased=False),
+        r"\hat A(n)=\frac{\hat V(n)-\hat V(Pa(n))}{F}",
+    )
+    if weight == "segment":
+        return advantage
+    leaves = group_sum(tree.leaf.to(advantage.dtype), group_ids(task, device=rewards.device))
+    return show("weighted advantage", advantage * path_share(tree) * leaves, r"L\,w(n)\,\hat A(n)")
 
 
 def best_of_gain(

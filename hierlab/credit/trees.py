@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hierlab.checks import check_finite, check_rows
-from hierlab.ops import group_ids, group_mean
+from hierlab.ops import group_ids, group_mean, group_size
 
 
 class Tree(NamedTuple):
@@ -99,6 +99,26 @@ def backed_up_values(rewards: Tensor, tree: Tree) -> Tensor:
         here = tree.depth == depth
         value[tree.parent[here]] = group_mean(value, tree.siblings)[here]
     return value
+
+
+def path_share(tree: Tree) -> Tensor:
+    r"""The probability that a walk from the prompt, which takes each of the children with the same chance, passes through a node.
+
+    A response is such a walk, so this is how often a segment would occur among independent responses, relative to its siblings; as a
+    row of a tree every segment occurs once, however many leaves are behind it.
+
+    Args:
+        tree: the tree.
+
+    Returns:
+        [N] float32; over the leaves of a task it adds up to 1.
+    """
+    share = 1 / group_size(tree.siblings)
+    deepest = int(tree.depth.max()) if len(tree.depth) else 0
+    for depth in range(2, deepest + 1):
+        here = tree.depth == depth
+        share[here] *= share[tree.parent[here]]
+    return share
 
 
 def _depths(parent: Tensor, node: Sequence[Hashable] | Tensor) -> Tensor:

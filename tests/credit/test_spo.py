@@ -128,6 +128,16 @@ def test_the_example_tree_of_the_paper():
     torch.testing.assert_close(gain, spo_tree(rewards, ["t"] * 9, node, parent))
 
 
+def test_paths_weigh_early_segments_by_the_leaves_behind_them():
+    node = ["a", "b", *(f"{up}{i}" for up in "ab" for i in range(3))]
+    columns = ["t"] * 8, node, [None, None, *"aaabbb"]
+    rewards = f64(0, 0, 1, 0, 0, 1, 1, 0)
+    plain, weighted = spo_tree(rewards, *columns), spo_tree(rewards, *columns, weight="path")
+    torch.testing.assert_close(weighted, plain * f64(3, 3, *[1] * 6), check_dtype=False)
+    with pytest.raises(ValueError, match="weight must be one of 'segment', 'path', got 'leaf'"):
+        spo_tree(rewards, *columns, weight="leaf")
+
+
 def test_what_is_shown():
     starts = torch.tensor([[False, True, False, True]])
     value = f64(9, 0.5, 9, 0.25)[None]

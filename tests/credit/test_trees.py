@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hierlab.credit.trees import backed_up_values, tree_of
+from hierlab.credit.trees import backed_up_values, path_share, tree_of
 
 
 def f64(*values: float) -> torch.Tensor:
@@ -38,7 +38,7 @@ def random_trees(draw) -> tuple[dict, list[float]]:
 def test_no_rows():
     tree = tree_of([], [], [])
     assert all(column.shape == (0,) for column in tree)
-    assert backed_up_values(f64(), tree).shape == (0,)
+    assert backed_up_values(f64(), tree).shape == path_share(tree).shape == (0,)
 
 
 def test_children_of_the_prompt_alone():
@@ -51,6 +51,21 @@ def test_children_of_the_prompt_alone():
 
 
 # closed form
+
+
+def test_how_often_a_walk_passes():
+    share = dict(zip(FAMILY["node"], path_share(tree_of(**FAMILY)).tolist(), strict=True))
+    assert share == pytest.approx({"a": 1 / 2, "b": 1 / 2, "c": 1 / 4, "d": 1 / 4, "e": 1 / 12, "f": 1 / 12, "g": 1 / 12})
+
+
+@given(random_trees())
+def test_walks_end_at_leaves(drawn):
+    columns, _ = drawn
+    tree = tree_of(**columns)
+    share = path_share(tree)
+    for task in set(columns["task"]):
+        of_task = torch.tensor([t == task for t in columns["task"]])
+        assert share[of_task & tree.leaf].sum().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_family():
