@@ -7,19 +7,23 @@
 
 The register is `data/papers.toml`, beside this package in the repository. It is written by hand and published
 as it stands, so reading it is strict: whatever is broken is refused with the file, the entry and the field.
+
+Some labs are about no single paper: the baselines that all papers of a family are compared with, or a comparison of the methods
+themselves. They are the register's *companions*, in `data/companions.toml`; `paper` finds them, `papers` leaves them out.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 REGISTER = Path(__file__).resolve().parent.parent / "data" / "papers.toml"
+COMPANIONS = REGISTER.with_name("companions.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,27 +132,38 @@ def papers() -> tuple[Paper, ...]:
     return read_register(REGISTER)
 
 
+@cache
+def companions() -> tuple[Paper, ...]:
+    """The subjects of labs that are about no single paper. Their arXiv id is that of the paper they start from.
+
+    Raises:
+        ValueError, FileNotFoundError: as `read_register`.
+    """
+    return read_register(COMPANIONS, unique=("slug",))
+
+
 def paper(slug: str) -> Paper:
-    """The paper with this slug.
+    """The paper, or the companion, with this slug.
 
     Raises:
         ValueError: if there is none; the message names close matches and the command that lists all.
     """
-    known = {p.slug: p for p in papers()}
+    known = {p.slug: p for p in (*papers(), *companions())}
     if slug in known:
         return known[slug]
     from difflib import get_close_matches
 
     close = get_close_matches(str(slug).lower(), known)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    raise ValueError(f"no paper {slug!r}: {hint}`hierlab list` shows all {len(known)}")
+    raise ValueError(f"no paper {slug!r}: {hint}`hierlab list` shows all {len(papers())}")
 
 
-def read_register(path: Path | str) -> tuple[Paper, ...]:
+def read_register(path: Path | str, *, unique: Sequence[str] = ("slug", "arxiv")) -> tuple[Paper, ...]:
     """Read and check a register of papers.
 
     Args:
         path: a TOML file of `[[paper]]` tables, each with `[[paper.claim]]` tables.
+        unique: the fields in which no two papers may agree.
 
     Returns:
         The papers in the order of the file.
@@ -168,8 +183,8 @@ def read_register(path: Path | str) -> tuple[Paper, ...]:
         raise ValueError(f"{path}: not valid TOML: {error}") from error
     _check_names(document, {"paper"}, str(path))
     register = tuple(_paper(table, where) for table, where in _tables(document, "paper", "slug", str(path)))
-    _check_unique((p.slug for p in register), "slug", f"{path}: paper")
-    _check_unique((p.arxiv for p in register), "arxiv", f"{path}: paper")
+    for name in unique:
+        _check_unique((getattr(p, name) for p in register), name, f"{path}: paper")
     return register
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from hierlab.papers import FAMILIES, REGISTER, paper, papers, read_register
+from hierlab.papers import COMPANIONS, FAMILIES, REGISTER, companions, paper, papers, read_register
 
 EXPECTED = {
     "credit": "a-grae adhint adora canon gigpo gmah hapo hbpo hgpo hicra himac hiper mashost matchtir r3 rose spae spo t-ppo",
@@ -314,3 +314,18 @@ def test_register_is_found_from_any_folder_and_reading_imports_nothing_heavy(tmp
     program = f"import sys; from hierlab.papers import papers; print(len(papers()), sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "54 []"
+
+
+def test_companions_are_found_and_are_no_papers():
+    assert [c.slug for c in companions()] == ["credit-baselines", "credit-bench"]
+    assert all(paper(c.slug) is c and c.family in FAMILIES for c in companions())
+    assert not {c.slug for c in companions()} & {p.slug for p in papers()}
+
+
+def test_companions_may_start_from_one_paper_but_not_share_a_name(tmp_path):
+    text = COMPANIONS.read_text()
+    (tmp_path / "companions.toml").write_text(text.replace('"credit-bench"', '"credit-baselines"'))
+    with pytest.raises(ValueError, match="paper number 2: field 'slug': 'credit-baselines' is used twice"):
+        read_register(tmp_path / "companions.toml", unique=("slug",))
+    with pytest.raises(ValueError, match=r"field 'arxiv': '2402\.03300' is used twice"):
+        read_register(COMPANIONS)

@@ -10,7 +10,7 @@ from typing import Any
 from hierlab.lab import ledger
 from hierlab.lab.places import SCALES, labs
 from hierlab.lab.verdicts import INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED
-from hierlab.papers import Paper, papers
+from hierlab.papers import Paper, companions, papers
 
 VERDICTS = (SUPPORTED, REFUTED, INCONCLUSIVE, NOT_TESTED)
 
@@ -30,6 +30,11 @@ class Entry:
     results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
+    def companion(self) -> bool:
+        """Whether it is about no single paper."""
+        return self.paper in companions()
+
+    @property
     def shown(self) -> Mapping[str, Any] | None:
         """The ledger the page is about: reduced scale, which a reader can repeat; else what there is, but never smoke."""
         return self.results.get("reduced") or self.results.get("full")
@@ -47,7 +52,7 @@ class Entry:
 
 
 def entries() -> tuple[Entry, ...]:
-    """Every paper of the register, with its lab and its published results.
+    """Every paper of the register and every companion, with its lab and its published results.
 
     Raises:
         Refused: if a published result is truncated or was changed.
@@ -56,5 +61,5 @@ def entries() -> tuple[Entry, ...]:
     written = labs()
     return tuple(
         Entry(p, written.get(p.slug), {s: record for s in SCALES if s != "smoke" and (record := ledger.published(p.slug, s))})
-        for p in papers()
+        for p in (*papers(), *companions())
     )

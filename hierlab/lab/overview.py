@@ -10,7 +10,7 @@ from hierlab.lab.errors import Refused, suggest
 from hierlab.lab.job import Job, Outcome
 from hierlab.lab.places import labs, register, shown
 from hierlab.lab.verdicts import INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED
-from hierlab.papers import FAMILIES, Paper
+from hierlab.papers import FAMILIES, Paper, papers
 
 COLOURS = {SUPPORTED: "green", REFUTED: "red", INCONCLUSIVE: "yellow", NOT_TESTED: "dim"}
 WORDS = {SUPPORTED: "supported", REFUTED: "refuted", INCONCLUSIVE: "inconclusive", NOT_TESTED: "not tested"}
@@ -36,7 +36,8 @@ def overview(family: str | None) -> None:
             table.add_row(paper.slug, paper.name, paper.family, f"arXiv {paper.arxiv}", str(len(paper.claims)), verdicts)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
-    console.print(f"{sum(p.family == family or family is None for p in register())} papers, {len(known)} with a lab", style="dim")
+    listed = [p for p in papers() if family in (None, p.family)]
+    console.print(f"{len(listed)} papers, {sum(p.slug in known for p in listed)} with a lab", style="dim")
 
 
 def _verdicts(paper: Paper) -> str:

@@ -25,15 +25,15 @@ def labs() -> dict[str, Path]:
 
 
 def register() -> tuple[Paper, ...]:
-    """All papers, in the register's order.
+    """All papers in the register's order, and behind them its companions.
 
     Raises:
         Refused: if the register is broken or missing; the message names file, entry and field.
     """
-    from hierlab.papers import papers
+    from hierlab.papers import companions, papers
 
     try:
-        return papers()
+        return (*papers(), *companions())
     except (ValueError, FileNotFoundError) as error:
         raise Refused(str(error)) from error
 

@@ -125,7 +125,7 @@ Marker = Callable[..., str]
 
 
 def _site_markers(to_root: str, shelf: Mapping[str, Entry]) -> dict[str, Marker]:
-    every = _most_to_show_first(shelf.values())
+    every = _most_to_show_first(e for e in shelf.values() if not e.companion)
     counts = {
         "papers": len(every),
         "claims": sum(len(e.paper.claims) for e in every),

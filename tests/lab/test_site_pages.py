@@ -10,7 +10,7 @@ from hierlab.lab.errors import Refused
 from hierlab.lab.places import root
 from hierlab.lab.reference_pages import modules, reference_navigation, reference_pages
 from hierlab.lab.site_pages import filled, navigation, paper_pages
-from hierlab.papers import FAMILIES, paper, papers
+from hierlab.papers import FAMILIES, companions, paper, papers
 
 SHELF = {p.slug: Entry(p) for p in papers()}
 ARTICLE = "\n".join(f"{{{{ {name} }}}}" for name in ("paper", "claims", "cost", "commands", "source", "provenance"))
@@ -40,6 +40,13 @@ class TestMarkers:
     def test_a_family_page_lists_its_papers(self, family):
         html = filled("{{ methods }}", f"families/{family}/index.md", "../../", SHELF)
         assert set(re.findall(r'href="../../labs/([\w-]+)/"', html)) == {p.slug for p in papers() if p.family == family}
+
+    def test_companions_are_on_their_familys_page_and_not_among_the_papers(self):
+        shelf = {**SHELF, **{p.slug: Entry(p) for p in companions()}}
+        assert filled("{{ count papers }}", "index.md", "", shelf) == f"{len(papers())}"
+        assert "credit-bench" not in filled("{{ papers }}", "index.md", "", shelf)
+        assert "labs/credit-bench/" in filled("{{ methods }}", "families/credit/index.md", "../../", shelf)
+        assert "labs/credit-bench.md" in str(navigation(shelf))
 
     def test_arguments_may_be_quoted(self):
         text = filled(f'{ARTICLE}\n| {{{{ value "house: auc" "step only" }}}} |', "labs/gigpo.md", "../../", with_lab())

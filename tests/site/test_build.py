@@ -10,7 +10,7 @@ from synthetic_results import REPOSITORY
 
 from hierlab.lab.dead_links import dead_links
 from hierlab.lab.reference_pages import modules
-from hierlab.papers import papers
+from hierlab.papers import companions, papers
 
 
 def build(tmp_path, root):
@@ -27,7 +27,7 @@ def test_it_builds_without_warnings_in_under_30_seconds_of_one_core(built):
 
 
 def test_every_paper_and_every_module_has_a_page(site):
-    assert {path.parent.name for path in site.glob("labs/*/index.html")} == {p.slug for p in papers()}
+    assert {path.parent.name for path in site.glob("labs/*/index.html")} == {p.slug for p in (*papers(), *companions())}
     assert len(list(site.glob("reference/**/index.html"))) == len(modules())
 
 
