@@ -143,11 +143,17 @@ class NoviceAgentSettings:
         history: past turns that the policy reads.
     """
 
-    novice: NoviceSettings = field(default_factory=NoviceSettings)
-    larger: GameSettings = field(default_factory=lambda: GameSettings(rooms=5, objects=6, quest_length=8))
-    number: int = 64
+    novice: NoviceSettings = field(
+        default_factory=lambda: NoviceSettings(
+            games=GameSettings(rooms=3, objects=3, quest_length=4),
+            houses=1000,
+            imitation=ImitationSettings(steps=500, batch=32, rate=6e-3),
+        )
+    )
+    larger: GameSettings = field(default_factory=lambda: GameSettings(rooms=4, objects=4, quest_length=5))
+    number: int = 16
     held_out: int = 64
-    turns: int = 15
+    turns: int = 10
     history: int = 2
 
     def __post_init__(self):

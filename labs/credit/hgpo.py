@@ -38,15 +38,15 @@ def _(overrides, scale, seeds):
         agent: Literal["novice", "alfworld"] = setting("novice", "the language model and its games: TextWorld's or ALFWorld's")
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
         engine: Literal["transformers", "vllm"] = setting("transformers", "what samples from the language model")
-        houses: int = setting(2000, "houses in which the novice has watched an expert", least=1)
-        warm_steps: int = setting(1200, "steps of its imitation", least=1)
-        games: int = setting(64, "games that it trains on", least=1)
+        houses: int = setting(1000, "houses in which the novice has watched an expert", least=1)
+        warm_steps: int = setting(500, "steps of its imitation", least=1)
+        games: int = setting(16, "games that it trains on", least=1)
         held_out: int = setting(64, "games of each kind that it is tested on", least=1)
         history: int = setting(2, "past turns that the language model reads, and that its turns are grouped by", least=0)
         agent_seeds: int = setting(3, "seeds of the language model's training, at most", least=1)
         agent_iterations: int = setting(16, "updates of the language model", least=1)
         agent_tasks: int = setting(4, "games an iteration", least=1)
-        agent_rates: tuple[float, ...] = setting((1e-4, 3e-4, 9e-4), "learning rates that every method chooses its own from", above=0)
+        agent_rates: tuple[float, ...] = setting((2e-4, 6e-4, 1.8e-3), "learning rates that every method chooses its own from", above=0)
         mini_batches: int = setting(1, "optimiser steps a batch of rollouts", least=1)
         micro_batch: int = setting(512, "rows a forward pass; changes memory and speed, not the result", least=1)
         kl_weight: float = setting(0.0, "weight of the divergence from the initial policy (paper: 0.01)", least=0)
@@ -68,7 +68,7 @@ def _(overrides, scale, seeds):
                 "held_out": 2,
                 "agent_iterations": 1,
                 "agent_tasks": 1,
-                "agent_rates": (3e-4,),
+                "agent_rates": (6e-4,),
             },
             full={
                 "agent": "alfworld",
@@ -407,16 +407,15 @@ def _(bench, button, gigpo, hgpo, partial):
 @app.cell
 def _(bench, button, gigpo, grpo, hgpo, partial):
     def train_language_model(arm, rate, seed, settings, report, scratch):
-        from hierlab.train.imitation import ImitationSettings
-        from hierlab.train.novice import NoviceSettings
+        from dataclasses import replace
+
         from hierlab.train.policy import PolicySettings
         from hierlab.train.text_agent import NoviceAgentSettings, alfworld_agent, novice_agent, train_agent
 
         if settings.agent == "novice":
-            watched = NoviceSettings(houses=settings.houses, imitation=ImitationSettings(steps=settings.warm_steps, batch=32, rate=6e-3))
-            agent = novice_agent(
-                NoviceAgentSettings(novice=watched, number=settings.games, held_out=settings.held_out, history=settings.history)
-            )
+            start = NoviceAgentSettings(number=settings.games, held_out=settings.held_out, history=settings.history)
+            taught = replace(start.novice.imitation, steps=settings.warm_steps)
+            agent = novice_agent(replace(start, novice=replace(start.novice, houses=settings.houses, imitation=taught)))
         else:
             agent = alfworld_agent(settings.model, engine=settings.engine, history=settings.history)
         update = PolicySettings(
