@@ -26,16 +26,16 @@ def _(overrides, scale, seeds):
     @dataclass(frozen=True)
     class Settings:
         groups: int = setting(5000, "random groups on which the identities are checked, a seed", least=10)
-        batches: int = setting(300, "batches under the microscope", least=2)
-        iterations: int = setting(160, "updates in the world of behaviours", least=1)
+        batches: int = setting(200, "batches under the microscope", least=2)
+        iterations: int = setting(120, "updates in the world of behaviours", least=1)
         prompts: int = setting(16, "prompts an update, of 40", least=1, most=40)
         group_size: int = setting(8, "attempts a prompt", least=2)
-        rates: tuple[float, ...] = setting((0.1, 0.3, 1.0, 3.0), "step sizes among behaviours that every arm chooses its own from", above=0)
+        rates: tuple[float, ...] = setting((0.3, 1.0, 3.0, 10.0), "step sizes among behaviours that arms choose from", above=0)
         entropy_weight: float = setting(0.1, "weight of the entropy bonus of that control", least=0)
         level: float = setting(0.8, "Pass@1 at which arms are compared", above=0, most=1)
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
         engine: Literal["transformers", "vllm"] = setting("transformers", "what samples from the language model")
-        solver_seeds: int = setting(4, "seeds of the language model's training, at most", least=1)
+        solver_seeds: int = setting(3, "seeds of the language model's training, at most", least=1)
         solver_iterations: int = setting(20, "updates of the language model", least=1)
         solver_tasks: int = setting(16, "problems an update", least=1)
         solver_rates: tuple[float, ...] = setting((3e-4, 1e-3), "learning rates that every arm chooses its own from", above=0)
@@ -450,13 +450,13 @@ def _(among, bench):
 @app.cell
 def _(a_grae, bench, button, grpo):
     def train_language_model(arm, rate, seed, settings, report, scratch):
-        from hierlab.train.policy import PolicySettings
-        from hierlab.train.solver import ChainSumSettings, chain_sum_solver, hub_solver, train_solver
+        from dataclasses import replace
 
-        if settings.model == "tiny":
-            solver = chain_sum_solver(ChainSumSettings(held_out=settings.held_out))
-        else:
-            solver = hub_solver(settings.model, engine=settings.engine, held_out=settings.held_out)
+        from hierlab.train.policy import PolicySettings
+        from hierlab.train.solver import chain_sum_solver, hub_solver, train_solver
+
+        solver = chain_sum_solver() if settings.model == "tiny" else hub_solver(settings.model, engine=settings.engine)
+        solver = replace(solver, held_out=solver.held_out[: settings.held_out])
         update = PolicySettings(
             learning_rate=rate * arm.get("step", 1.0),
             tasks=settings.solver_tasks,
