@@ -137,10 +137,11 @@ def variance_figure(traces: Mapping[str, Sequence[float]], reference: str) -> go
         shares = [trace[number] / whole for trace in traces.values()]
         hover = "%{y}, " + decision + ": %{x:.3f}<extra></extra>"
         figure.add_bar(x=shares, y=list(traces), orientation="h", name=decision, marker={"color": colour}, hovertemplate=hover)
-    figure.update_layout(barmode="stack", legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0}, bargap=0.35)
+    legend = {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "traceorder": "normal"}
+    figure.update_layout(barmode="stack", legend=legend, bargap=0.35)
     figure.update_layout(margin={"l": 44, "r": 12, "t": 12, "b": 32})
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title_text=f"variance of one episode's gradient ({reference} = 1)")
+    figure.update_xaxes(title_text=f"variance, {reference} = 1")
     return house_style(figure, height=120 + 34 * len(traces))
 
 

@@ -65,6 +65,8 @@ def _():
 
 @app.cell
 def _():
+    from dataclasses import replace as renamed
+
     from hierlab.envs.key_corridor import COMMANDS, SUBGOALS, KeyCorridor
     from hierlab.lab.plan_testbed import PlanTestbed
     from hierlab.seeds import generator
@@ -74,8 +76,9 @@ def _():
     played = player.collect(1, 60, generator("hiper lab", "example"))
     won = [name for name in dict.fromkeys(played.trajectory) if played["success"][played.trajectory.index(name)]]
     lost = [name for name in dict.fromkeys(played.trajectory) if name not in won]
-    shown = [*won[:3], lost[0]]
+    shown = dict(zip([*won[:3], lost[0]], ("reached A", "reached B", "reached C", "missed"), strict=True))
     example = played.select([row for name in shown for row, other in enumerate(played.trajectory) if other == name])
+    example = renamed(example, trajectory=[shown[name] for name in example.trajectory])
     return COMMANDS, SUBGOALS, example, generator
 
 
