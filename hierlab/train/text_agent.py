@@ -34,6 +34,7 @@ from hierlab.seeds import derive_seed, generator
 from hierlab.train.imitation import ImitationSettings, warm_start
 from hierlab.train.novice import NoviceSettings, novice, wander
 from hierlab.train.policy import PolicySettings, PolicyTrainer
+from hierlab.train.records import cumulative, estimator_share
 
 COMMAND_TOKENS = 8
 """Longest command of the tiny agent; a TextWorld command has at most five words and an end mark."""
@@ -291,21 +292,16 @@ def _numbers(history: list[dict[str, float]]) -> dict[str, float | list[float]]:
     columns = {name: [record[name] for record in history] for name in history[0]}
     singletons = [one / all_ for one, all_ in zip(columns["anchors_of_one"], columns["anchors"], strict=True)]
     late = slice(-max(1, len(history) // 4), None)
-    seconds = sum(sum(columns[name]) for name in ("seconds_collect", "seconds_estimate", "seconds_update"))
     return {
         "auc": sum(columns["success"]) / len(history),
         "singletons": max(singletons),
         "late_full": sum(columns["anchors_of_6_to_8"][late]) / max(1, sum(columns["anchors_of_more"][late])),
-        "overhead": sum(columns["seconds_estimate"]) / seconds,
+        "overhead": estimator_share(history),
         "updates": columns["iteration"],
         "success": columns["success"],
-        "turns": _cumulative(columns["rows"]),
-        "tokens": _cumulative(columns["generated_tokens"]),
+        "turns": cumulative(history, "rows"),
+        "tokens": cumulative(history, "generated_tokens"),
         "singleton_share": singletons,
         "gradient_norm": columns["gradient_norm"],
         "valid": columns["valid"],
     }
-
-
-def _cumulative(values: Sequence[float]) -> list[float]:
-    return torch.tensor(values, dtype=torch.float64).cumsum(0).tolist()
