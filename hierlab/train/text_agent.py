@@ -152,7 +152,7 @@ class NoviceAgentSettings:
         )
     )
     larger: GameSettings = field(default_factory=lambda: GameSettings(rooms=4, objects=4, quest_length=5))
-    number: int = 16
+    number: int = 64
     held_out: int = 64
     turns: int = 10
     history: int = 2

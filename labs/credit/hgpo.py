@@ -40,13 +40,13 @@ def _(overrides, scale, seeds):
         engine: Literal["transformers", "vllm"] = setting("transformers", "what samples from the language model")
         houses: int = setting(1000, "houses in which the novice has watched an expert", least=1)
         warm_steps: int = setting(500, "steps of its imitation", least=1)
-        games: int = setting(16, "games that it trains on", least=1)
+        games: int = setting(64, "games that it trains on", least=1)
         held_out: int = setting(64, "games of each kind that it is tested on", least=1)
         history: int = setting(2, "past turns that the language model reads, and that its turns are grouped by", least=0)
         agent_seeds: int = setting(3, "seeds of the language model's training, at most", least=1)
-        agent_iterations: int = setting(16, "updates of the language model", least=1)
-        agent_tasks: int = setting(4, "games an iteration", least=1)
-        agent_rates: tuple[float, ...] = setting((2e-4, 6e-4, 1.8e-3), "learning rates that every method chooses its own from", above=0)
+        agent_iterations: int = setting(10, "updates of the language model", least=1)
+        agent_tasks: int = setting(8, "games an iteration", least=1)
+        agent_rates: tuple[float, ...] = setting((1e-4, 3e-4, 1e-3), "learning rates that every method chooses its own from", above=0)
         mini_batches: int = setting(1, "optimiser steps a batch of rollouts", least=1)
         micro_batch: int = setting(512, "rows a forward pass; changes memory and speed, not the result", least=1)
         kl_weight: float = setting(0.0, "weight of the divergence from the initial policy (paper: 0.01)", least=0)
@@ -69,7 +69,7 @@ def _(overrides, scale, seeds):
                 "held_out": 2,
                 "agent_iterations": 1,
                 "agent_tasks": 1,
-                "agent_rates": (6e-4,),
+                "agent_rates": (3e-4,),
             },
             full={
                 "agent": "alfworld",
@@ -426,7 +426,7 @@ def _(bench, button, gigpo, grpo, hgpo, partial):
             micro_batch=settings.micro_batch,
             kl_weight=settings.kl_weight,
         )
-        amounts = {"iterations": settings.agent_iterations, "group_size": settings.group_size}
+        amounts = {"iterations": settings.agent_iterations, "group_size": settings.group_size, "episodes": 1}
         return train_agent(agent, arm, update, **amounts, seed=seed, folder=scratch, report=report)
 
     agent_arms = {
