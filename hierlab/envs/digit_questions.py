@@ -1,8 +1,9 @@
-r"""Questions about a row of digits, answered in words: a verifiable problem in which an answer plans before it computes.
+r"""Questions about a digit, answered in words: a verifiable problem in which an answer plans before it computes.
 
-`mirrored 3 7 2 9 ?` may be answered `we subtract from nine 6 2 so we go on 7 0`. The opening phrase chooses a *method*; each kind of
-question has one that answers it, and each method two phrases. The digits behind it are what the method makes of the row. Half-way
-a second phrase chooses a *course*: on with the rest, again from the start, or no further. Only the last digits are verified.
+`tripled 4 ?` asks to triple a digit (modulo ten) over and over, and may be answered `we multiply by three 2 6 so we go on 8 4`. The
+opening phrase chooses a *method*; each kind of question has one that answers it, and each method two phrases. Each digit behind it is
+what the method makes of the one before. Half-way a second phrase chooses a *course*: on from there, again from the start, or no
+further. Only the last digits are verified.
 
 So an answer can fail in two ways, and `DigitQuestion.outcome` tells them apart: its plan was wrong (a method for another question, or the
 rest left out), or a right plan was carried out wrongly. `Pupil` demonstrates both, at rates of their own.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 from typing import Literal
 
 import torch
@@ -28,7 +29,7 @@ METHODS: Mapping[str, Callable[[int], int]] = {
     "opposite": lambda digit: (digit + 5) % 10,
     "repeated": lambda digit: digit,
 }
-"""For each kind of question, the method that answers it: what becomes of each digit. All ten digits come out equally often."""
+"""For each kind of question, the method that answers it: what becomes of a digit. All ten digits come out equally often."""
 
 OPENINGS: Mapping[str, tuple[str, ...]] = {
     "following": ("let us add one", "we step up once"),
@@ -46,7 +47,7 @@ COURSES: Mapping[Course, tuple[str, ...]] = {
     "again": ("now start over again", "better check that first"),
     "skip": ("that should be enough", "no need for more"),
 }
-"""How an answer goes on half-way: with the remaining digits, with all of them from the first, or no further."""
+"""How an answer goes on half-way: on from there, again from the start, or no further."""
 
 PHRASES = tuple(phrase for phrases in (*OPENINGS.values(), *COURSES.values()) for phrase in phrases)
 """Every phrase that plans."""
@@ -62,32 +63,37 @@ class DigitQuestion:
 
     Attributes:
         kind: what is asked, a key of `METHODS`.
-        digits: each from 0 to 9, at least two.
+        start: the digit to begin with, from 0 to 9.
+        steps: how many digits are wanted, at least two.
     """
 
     kind: str
-    digits: tuple[int, ...]
+    start: int
+    steps: int = 4
 
     def __post_init__(self):
         if self.kind not in METHODS:
             raise ValueError(f"a question is one of {', '.join(METHODS)}, got {self.kind!r}")
-        if len(self.digits) < 2 or any(isinstance(d, bool) or not isinstance(d, int) or not 0 <= d <= 9 for d in self.digits):
-            raise ValueError(f"a question needs at least two digits, each an integer from 0 to 9, got {self.digits!r}")
+        if isinstance(self.start, bool) or not isinstance(self.start, int) or not 0 <= self.start <= 9:
+            raise ValueError(f"a question starts with a digit from 0 to 9, got {self.start!r}")
+        if self.steps < 2:
+            raise ValueError(f"a question wants at least two digits, got {self.steps}")
 
     @property
     def id(self) -> str:
-        """Names the question."""
-        return f"{self.kind} {''.join(map(str, self.digits))}"
+        """Names the question; those with another number of steps are named alike, as their prompts are."""
+        return f"{self.kind} {self.start}"
 
     @property
     def prompt(self) -> str:
         """The question, one blank between words."""
-        return f"{self.kind} {' '.join(map(str, self.digits))} ?"
+        return f"{self.kind} {self.start} ?"
 
     @property
     def results(self) -> tuple[int, ...]:
-        """What the right method makes of the digits."""
-        return tuple(map(METHODS[self.kind], self.digits))
+        """The wanted digits."""
+        method = METHODS[self.kind]
+        return tuple(accumulate(range(self.steps), lambda digit, _: method(digit), initial=self.start))[1:]
 
     def verify(self, response: str) -> float:
         """1 if the response ends in a digit and its last digits are the results; else 0."""
@@ -112,25 +118,16 @@ def plan_of(response: str) -> tuple[str | None, Course | None]:
     return method, course
 
 
-def digit_questions(number: int, *, digits: int, generator: torch.Generator) -> list[DigitQuestion]:
-    """Random questions, all different.
+def digit_questions(steps: int = 4) -> list[DigitQuestion]:
+    """Every question there is: each kind with each digit.
 
     Args:
-        number: how many.
-        digits: how many digits each is about.
-        generator: draws them.
+        steps: how many digits are wanted.
 
     Raises:
-        ValueError: if there are fewer than two digits, or not so many questions.
+        ValueError: if fewer than two are.
     """
-    if digits < 2 or not 0 <= number <= len(METHODS) * 10**digits:
-        raise ValueError(f"a question has at least two digits, and there are {len(METHODS)} * 10^digits; got {digits=}, {number=}")
-    drawn: dict[DigitQuestion, None] = {}
-    while missing := number - len(drawn):
-        kinds = torch.randint(len(METHODS), (missing,), generator=generator).tolist()
-        rows = torch.randint(10, (missing, digits), generator=generator).tolist()
-        drawn |= dict.fromkeys(DigitQuestion(tuple(METHODS)[kind], tuple(row)) for kind, row in zip(kinds, rows, strict=True))
-    return list(drawn)
+    return [DigitQuestion(kind, start, steps) for kind in METHODS for start in range(10)]
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ class Pupil:
 
     Attributes:
         sense: probability that the method is the right one; else each of the others is as likely.
-        skill: probability that a digit is right; else it is any other one.
+        skill: probability that a digit follows rightly from the one before; else it is any other one, from which the answer goes on.
     """
 
     sense: float = 0.4
@@ -153,19 +150,20 @@ class Pupil:
 
     def __call__(self, question: DigitQuestion, generator: torch.Generator) -> str:
         """One demonstration."""
-        u = torch.rand(5 + 2 * len(question.digits), generator=generator, dtype=torch.float64).tolist()
+        u = torch.rand(5 + 2 * question.steps, generator=generator, dtype=torch.float64).tolist()
         others = [kind for kind in METHODS if kind != question.kind]
         method = question.kind if u[0] < self.sense else _pick(others, u[1])
         opening, course = _pick(OPENINGS[method], u[2]), _pick(COURSES[_pick(tuple(COURSES), u[3])], u[4])
         slips = [0 if x < self.skill else _pick(range(1, 10), (x - self.skill) / (1 - self.skill)) for x in u[5:]]
-        return written(question.digits, opening, course, slips)
+        return written(question.start, question.steps, opening, course, slips)
 
 
-def written(digits: Sequence[int], opening: str, course: str, slips: Sequence[int] = ()) -> str:
+def written(start: int, steps: int, opening: str, course: str, slips: Sequence[int] = ()) -> str:
     """The answer that begins with this phrase and goes on with that one.
 
     Args:
-        digits: of the question.
+        start: the question's digit.
+        steps: how many digits are wanted; half of them, rounded up, are written before the second phrase.
         opening: one of the phrases of `OPENINGS`.
         course: one of the phrases of `COURSES`.
         slips: what is added, modulo ten, to each digit that is written, in their order; nothing to those beyond.
@@ -173,18 +171,21 @@ def written(digits: Sequence[int], opening: str, course: str, slips: Sequence[in
     Raises:
         ValueError: if one of the phrases is unknown.
 
-    >>> written((3, 7, 2, 9), "we subtract from nine", "so we go on")
-    'we subtract from nine 6 2 so we go on 7 0'
+    >>> written(4, 4, "we multiply by three", "so we go on")
+    'we multiply by three 2 6 so we go on 8 4'
     """
     method = next((METHODS[name] for name, phrases in OPENINGS.items() if opening in phrases), None)
     name = next((name for name, phrases in COURSES.items() if course in phrases), None)
     if method is None or name is None:
         raise ValueError(f"an answer begins with a phrase of OPENINGS and goes on with one of COURSES, got {opening!r} and {course!r}")
-    half = (len(digits) + 1) // 2
-    parts = list(digits[:half]), {"on": list(digits[half:]), "again": list(digits), "skip": []}[name]
     added = chain(slips, repeat(0))
-    first, rest = ([str((method(digit) + next(added)) % 10) for digit in part] for part in parts)
-    return " ".join([opening, *first, course, *rest])
+
+    def run(digit: int, number: int) -> list[int]:
+        return list(accumulate(range(number), lambda before, _: (method(before) + next(added)) % 10, initial=digit))[1:]
+
+    first = run(start, (steps + 1) // 2)
+    rest = {"on": (first[-1], steps // 2), "again": (start, steps), "skip": (start, 0)}[name]
+    return " ".join([opening, *map(str, first), course, *map(str, run(*rest))])
 
 
 def _pick(choices: Sequence, uniform: float):
