@@ -35,6 +35,7 @@ def _(overrides, scale, seeds):
         level: float = setting(0.8, "Pass@1 at which arms are compared", above=0, most=1)
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
         engine: Literal["transformers", "vllm"] = setting("transformers", "what samples from the language model")
+        warm_steps: int = setting(0, "steps of imitation before it is trained by reward; 0: as many as the solver's own settings", least=0)
         solver_seeds: int = setting(3, "seeds of the language model's training, at most", least=1)
         solver_iterations: int = setting(20, "updates of the language model", least=1)
         solver_tasks: int = setting(16, "problems an update", least=1)
@@ -55,6 +56,7 @@ def _(overrides, scale, seeds):
                 "batches": 10,
                 "iterations": 8,
                 "rates": (0.3,),
+                "warm_steps": 10,
                 "solver_iterations": 1,
                 "solver_tasks": 2,
                 "solver_rates": (1e-3,),
@@ -84,7 +86,7 @@ def _(overrides, scale, seeds):
 def _():
     mo.md(r"""
     ## Step through
-    Three prompts, eight attempts each: *a* is hard, *b* in between, *c* easy. Move the figure's own slider: each step is a quantity
+    Three prompts, eight attempts each, from the hardest, *a*, to the easiest, *c*. Move the figure's own slider: each step is a quantity
     that `a_grae` recorded while it ran. Early in training few attempts succeed and $\omega$ is small; late, many do.
     """)
     return
@@ -92,7 +94,7 @@ def _():
 
 @app.cell
 def _():
-    stage = mo.ui.radio({"early": (1, 2, 4), "middle": (2, 4, 6), "late": (4, 6, 7)}, value="early", label="successes of a, b, c")
+    stage = mo.ui.radio({"early": (0, 1, 6), "middle": (1, 4, 6), "late": (2, 6, 8)}, value="early", label="successes of a, b, c")
     variant = mo.ui.radio(["paper", "code"], value="paper", label="easy factor")
     alpha = mo.ui.slider(0.25, 1, 0.25, value=1, label=r"$\alpha$, training state from which successes count in full")
     mo.hstack([stage, variant, alpha], wrap=True, justify="start")
@@ -453,9 +455,12 @@ def _(a_grae, bench, button, grpo):
         from dataclasses import replace
 
         from hierlab.train.policy import PolicySettings
-        from hierlab.train.solver import chain_sum_solver, hub_solver, train_solver
+        from hierlab.train.solver import ChainSumSettings, chain_sum_solver, hub_solver, train_solver
 
-        solver = chain_sum_solver() if settings.model == "tiny" else hub_solver(settings.model, engine=settings.engine)
+        taught = ChainSumSettings()
+        if settings.warm_steps:
+            taught = replace(taught, imitation=replace(taught.imitation, steps=settings.warm_steps))
+        solver = chain_sum_solver(taught) if settings.model == "tiny" else hub_solver(settings.model, engine=settings.engine)
         solver = replace(solver, held_out=solver.held_out[: settings.held_out])
         update = PolicySettings(
             learning_rate=rate * arm.get("step", 1.0),
