@@ -2,7 +2,7 @@
 
 A house is drawn from a seed with no interpreter at hand; `hierlab.envs.textworld` turns it into a TextWorld game.
 The errand is ALFWorld's pick-and-place in small: find the target, which may lie in a closed container in another
-room, and bring it to its destination.
+room, and bring it to its destination. There may be several errands, as in ALFWorld's pick-two.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ class GameSettings:
     Attributes:
         rooms: number of rooms, connected as a tree.
         objects: number of pieces of furniture: containers, which are closed at first, and supporters.
-        things: number of things that can be carried; one is the target, the others distract, and multiply the states.
-        quest_length: number of commands in a shortest solution.
+        things: number of things that can be carried; some are targets, the others distract, and all multiply the states.
+        quest_length: number of commands in a shortest solution of the first errand, were it the only one.
+        errands: number of things to bring somewhere; the game is won when all are in their places at once.
     """
 
     rooms: int = 4
     objects: int = 5
     things: int = 1
     quest_length: int = 6
+    errands: int = 1
 
     def __post_init__(self):
         limits = {
@@ -58,6 +60,7 @@ class GameSettings:
             "objects": (2, len(CONTAINERS)),
             "things": (1, len(THINGS)),
             "quest_length": (2, 2 * self.rooms + 2),
+            "errands": (1, self.things),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -77,6 +80,7 @@ class House:
         start: the player's room.
         target: the thing to bring.
         destination: the piece of furniture to bring it to.
+        further: (thing, piece of furniture to bring it to) of each further errand.
     """
 
     rooms: tuple[str, ...]
@@ -86,12 +90,18 @@ class House:
     start: str
     target: str
     destination: str
+    further: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def errands(self) -> tuple[tuple[str, str], ...]:
+        """Every thing to bring, and the piece of furniture to bring it to."""
+        return (self.target, self.destination), *self.further
 
     @property
     def goal(self) -> str:
-        """The command that ends the errand."""
-        container = {name: is_container for name, is_container, _ in self.furniture}[self.destination]
-        return place_command(self.target, self.destination, container)
+        """The command that ends each errand; with one errand, that is the command that wins."""
+        container = {name: is_container for name, is_container, _ in self.furniture}
+        return ", ".join(place_command(thing, piece, container[piece]) for thing, piece in self.errands)
 
 
 def place_command(thing: str, piece: str, container: bool) -> str:
@@ -123,7 +133,7 @@ def describe(
 
 
 def draw_house(settings: GameSettings, seed: int, *, attempts: int = 200) -> House:
-    """The house of this seed. Its errand takes exactly `settings.quest_length` commands.
+    """The house of this seed. Its first errand, were it the only one, takes exactly `settings.quest_length` commands.
 
     Raises:
         ValueError: if none of `attempts` maps has room for an errand of this length; the message says which lengths they had.
@@ -140,8 +150,16 @@ def draw_house(settings: GameSettings, seed: int, *, attempts: int = 200) -> Hou
             start, source, destination = fitting[rng.integers(len(fitting))]
             things = [str(name) for name in rng.choice(THINGS, settings.things, replace=False)]
             places = [source, *(furniture[i][0] for i in rng.integers(len(furniture), size=settings.things - 1))]
-            return House(rooms, doors, furniture, tuple(zip(things, places, strict=True)), start, things[0], destination)
+            contents = tuple(zip(things, places, strict=True))
+            further = tuple((thing, _elsewhere(place, furniture, rng)) for thing, place in contents[1 : settings.errands])
+            return House(rooms, doors, furniture, contents, start, things[0], destination, further)
     raise ValueError(f"no house of {settings} in {attempts} drawn maps; errands there take {sorted(lengths)} commands")
+
+
+def _elsewhere(place: str, furniture: tuple, rng: np.random.Generator) -> str:
+    """Another piece of furniture."""
+    others = [name for name, _, _ in furniture if name != place]
+    return others[rng.integers(len(others))]
 
 
 def _draw_map(number: int, rng: np.random.Generator) -> tuple[tuple[str, ...], tuple[tuple[str, str, str], ...]]:

@@ -59,7 +59,7 @@ class TextWorldTask:
 
     @property
     def walkthrough(self) -> tuple[str, ...]:
-        """A shortest solution; it has as many commands as the settings' `quest_length` asked for."""
+        """A shortest solution; with one errand, it has as many commands as the settings' `quest_length` asked for."""
         return self.graph.solution()
 
     def environment(self) -> TextEnvironment:
@@ -220,9 +220,8 @@ def compile_house(house: House, folder: Path) -> Path:
     for entity in room.values():
         entity.infos.desc = _description(entity)
     maker.set_player(room[house.start])
-    destination = piece[house.destination]
-    delivered = maker.new_fact("in" if destination.type == "c" else "on", thing[house.target], destination)
-    maker.quests = [Quest(win_events=[Event(conditions={delivered})], desc=house.goal)]
+    delivered = [maker.new_fact("in" if piece[to].type == "c" else "on", thing[what], piece[to]) for what, to in house.errands]
+    maker.quests = [Quest(win_events=[Event(conditions=delivered)], desc=house.goal)]
     files = textworld.GameOptions()
     files.path, files.force_recompile = str(folder / "game.z8"), True
     path = Path(compile_game(maker.build(), files))

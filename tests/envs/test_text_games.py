@@ -188,6 +188,25 @@ def test_houses_have_the_length_they_were_asked_for(length):
     assert len(set(houses)) == 30
 
 
+def test_several_errands_are_won_when_everything_is_in_its_place():
+    for seed in range(10):
+        house = draw_house(GameSettings(rooms=2, objects=3, things=3, quest_length=3, errands=2), seed)
+        (first, there), (second, elsewhere) = house.errands
+        places = dict(house.contents)
+        assert places[first] != there
+        assert places[second] != elsewhere
+        graph = predict(house)
+        commands = graph.solution()
+        ends = house.goal.split(", ")
+        assert len(ends) == 2
+        assert set(ends) <= set(commands)
+        assert commands[-1] in ends
+        assert len(commands) >= solution_length(house) + 2  # the second thing has to be taken and put down too
+        alone = replace(house, further=())
+        assert draw_house(GameSettings(rooms=2, objects=3, things=3, quest_length=3), seed) == alone
+        assert all(graph.texts[state].endswith(f"goal: {house.goal}") for state in graph.won)
+
+
 def solution_length(house) -> int:
     """By brute force over (room, thing's place, opened pieces), without the formula that drew the house."""
     room_of = {name: room for name, _, room in house.furniture}
@@ -234,7 +253,14 @@ def test_graph_says_exactly_what_the_interpreter_says(tasks):
 
 
 @pytest.mark.parametrize(
-    "settings", [TINY, GameSettings(rooms=1, objects=2, quest_length=2), GameSettings(rooms=3, objects=5, quest_length=7)]
+    "settings",
+    [
+        TINY,
+        GameSettings(rooms=1, objects=2, quest_length=2),
+        GameSettings(rooms=3, objects=5, quest_length=7),
+        replace(TINY, errands=2),
+        GameSettings(rooms=1, objects=2, things=3, quest_length=3, errands=3),
+    ],
 )
 def test_prediction_is_what_exploration_finds(settings):
     for seed in range(2):
@@ -380,6 +406,7 @@ def test_killed_build_leaves_nothing_in_the_way(tmp_path):
         ({"things": 0}, "things"),
         ({"things": 2.0}, "things"),
         ({"quest_length": True}, "quest_length"),
+        ({"things": 2, "errands": 3}, "errands must be an integer from 1 to 2"),
         ({"rooms": 2, "quest_length": 7}, "quest_length must be an integer from 2 to 6"),
     ],
 )
