@@ -28,6 +28,11 @@ Cut = Callable[..., Tensor]
 """A function of columns that says where segments start, [N, T] bool: `cutpoint_starts`, or a `partial` of it or of `equal_starts`."""
 
 
+def uncut(response_mask: Tensor) -> Tensor:
+    """No segments at all, hence no continuations: what is left of a chain is a group of responses with a probability mask."""
+    return torch.zeros_like(response_mask, dtype=torch.bool)
+
+
 @dataclass(frozen=True)
 class ChainCollector:
     r"""Several responses to each problem, and the value of every state between their segments.

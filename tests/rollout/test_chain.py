@@ -7,7 +7,7 @@ from scripted import Ask, Scripted, tiny
 
 from hierlab.credit import cutpoint_starts, equal_starts, spo
 from hierlab.rollout import ChainCollector, GroupCollector, SamplingParams, TransformersEngine, concatenate, estimate, summary
-from hierlab.rollout.chain import value_segments
+from hierlab.rollout.chain import uncut, value_segments
 from hierlab.rollout.states import State, go_on, outcomes, state_values
 
 
@@ -51,6 +51,15 @@ def test_without_segments_nothing_is_continued(policy):
     assert torch.equal(rollouts["loss_mask"], rollouts.response_mask)  # of tokens without advantage, lest the loss divide by nothing
     assert rollouts["extra_tokens"].tolist() == [0, 0]
     assert (estimate(rollouts, spo) == 0).all()
+
+
+def test_an_uncut_chain_is_a_group_with_a_mask(policy):
+    chain = ChainCollector(3, SamplingParams(4), cut=uncut)(TransformersEngine(policy), [Ask("x")], generator(1))
+    group = GroupCollector(3, SamplingParams(4))(TransformersEngine(policy), [Ask("x")], generator(1))
+    assert torch.equal(chain.response_ids, group.response_ids)
+    assert not chain["segment_start"].any()
+    assert chain["loss_mask"].any()
+    assert summary(chain)["generated_tokens"] == summary(group)["generated_tokens"]
 
 
 def test_no_states_to_value(policy):
