@@ -7,13 +7,15 @@ a core, with `hierlab.train.solver.train_solver`. `right_answers` is the corpus 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import log
 
 from hierlab.envs import digit_questions as questions
 from hierlab.envs.digit_questions import WORDS, DigitQuestion, Pupil, digit_questions
 from hierlab.models import LanguageModel, TinySize, load, tiny
-from hierlab.rollout import GroupCollector, SamplingParams, TransformersEngine, collect, prompts
+from hierlab.rollout import GroupCollector, Rollouts, SamplingParams, TransformersEngine, collect, prompts
 from hierlab.rollout.collect import Demonstration
 from hierlab.seeds import generator
 from hierlab.sources import source_digest
@@ -69,13 +71,18 @@ def digit_solver(settings: DigitSettings | None = None, *, report: Callable[[int
     return Solver(policy, TransformersEngine(policy), tasks, TESTS * tasks, SamplingParams(WORDS_OF_PLANS + 2 * settings.steps))
 
 
-def right_answers(settings: DigitSettings, number: int) -> list[str]:
+def right_answers(settings: DigitSettings, number: int, seed: int = 0) -> list[str]:
     """So many right answers, from somebody like the one whom the model has watched.
+
+    Args:
+        settings: whom the model has watched, and the questions.
+        number: how many.
+        seed: of the answers.
 
     Raises:
         ValueError: if the pupil is hardly ever right.
     """
-    draw = generator("digit solver", "right answers")
+    draw = generator("digit solver", "right answers", seed)
     tasks, found = digit_questions(settings.steps), []
     for _ in range(1 + 100 * number // len(tasks)):
         answers = [(task, settings.pupil(task, draw)) for task in tasks]
@@ -83,6 +90,38 @@ def right_answers(settings: DigitSettings, number: int) -> list[str]:
         if len(found) >= number:
             return found[:number]
     raise ValueError(f"this pupil gave only {len(found)} right answers, {number} are wanted: {settings.pupil}")
+
+
+def outcomes(rollouts: Rollouts, tasks: Sequence[DigitQuestion]) -> dict[str, float]:
+    """How answers to digit questions failed, and how many ways of planning were tried: both known exactly here.
+
+    Args:
+        rollouts: with the columns `response` and `success`.
+        tasks: the questions that were asked, and perhaps others.
+
+    Returns:
+        planning_errors, execution_errors: share of the answers that failed by their plan, or by how they carried out a right one.
+        plan_variety: entropy in nats of the plans (both phrases' words) among the answers to one question, mean over questions.
+        solved_groups: share of the questions with a right answer, which is pass@k for groups of k.
+    """
+    asked = {task.id: task for task in tasks}
+    rows = list(zip(rollouts.task, rollouts["response"], strict=True))
+    found = Counter(asked[name].outcome(response) for name, response in rows)
+    plans: dict[Hashable, Counter] = defaultdict(Counter)
+    for name, response in rows:
+        plans[name][" ".join(word for word in response.split() if not word.isdigit())] += 1
+    solved = {name for name, right in zip(rollouts.task, rollouts["success"], strict=True) if right}
+    return {
+        "planning_errors": found["planning"] / len(rows),
+        "execution_errors": found["execution"] / len(rows),
+        "plan_variety": sum(map(_entropy, plans.values())) / len(plans),
+        "solved_groups": len(solved) / len(plans),
+    }
+
+
+def _entropy(counts: Counter) -> float:
+    total = counts.total()
+    return -sum(count / total * log(count / total) for count in counts.values()) + 0.0
 
 
 def _demonstrations(policy: LanguageModel, tasks: list[DigitQuestion], settings: DigitSettings) -> list[Demonstration]:

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import log
 
 import pytest
 
 from hierlab.credit import grpo
-from hierlab.envs.digit_questions import PHRASES, Pupil
+from hierlab.envs.digit_questions import PHRASES, Pupil, written
 from hierlab.models import TinySize
 from hierlab.rollout import GroupCollector
 from hierlab.rollout.marks import MarkedCollector, token_classes
 from hierlab.seeds import generator
-from hierlab.train.digit_solver import TESTS, DigitSettings, digit_solver, right_answers
+from hierlab.train.digit_solver import TESTS, DigitSettings, digit_solver, outcomes, right_answers
 from hierlab.train.imitation import ImitationSettings
 from hierlab.train.policy import PolicySettings
 from hierlab.train.solver import train_solver
@@ -43,6 +44,18 @@ def test_the_corpus_is_right_and_repeats_itself():
     assert len(answers) == 50
     assert answers == right_answers(QUICK, 50)
     assert not any("enough" in answer or "no need" in answer for answer in answers)
+
+
+def test_how_answers_failed():
+    solver = digit_solver(QUICK)
+    rollouts = GroupCollector(2, solver.params)(solver.engine, solver.tasks[:2], generator("outcomes"))
+    first, second = solver.tasks[:2]
+    right = written(first.start, 4, "let us add one", "so we go on")
+    wrong = written(first.start, 4, "let us add five", "so we go on")
+    answers = [right, wrong, written(second.start, 4, "we step up once", "so we go on", (0, 1)), "no"]
+    rollouts = rollouts.with_columns(response=answers, success=[True, False, False, False])
+    found = outcomes(rollouts, solver.tasks)
+    assert found == pytest.approx({"planning_errors": 0.5, "execution_errors": 0.25, "plan_variety": log(2), "solved_groups": 0.5})
 
 
 def test_a_hopeless_pupil_is_refused():
