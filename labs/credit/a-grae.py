@@ -36,7 +36,7 @@ def _(overrides, scale, seeds):
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
         engine: Literal["transformers", "vllm"] = setting("transformers", "what samples from the language model")
         warm_steps: int = setting(0, "steps of imitation before it is trained by reward; 0: as many as the solver's own settings", least=0)
-        solver_seeds: int = setting(3, "seeds of the language model's training, at most", least=1)
+        solver_seeds: int = setting(4, "seeds of the language model's training, at most", least=1)
         solver_iterations: int = setting(20, "updates of the language model", least=1)
         solver_tasks: int = setting(16, "problems an update", least=1)
         solver_rates: tuple[float, ...] = setting((3e-4, 1e-3), "learning rates that every arm chooses its own from", above=0)
