@@ -105,21 +105,27 @@ class Strategies:
             horizon=1 + self.steps,
         )
 
-    def logits(self, skill: float) -> Tensor:
-        r"""A policy that chooses strategies at random and takes each step rightly with the same probability.
+    def logits(self, skill: float, sense: float | None = None) -> Tensor:
+        r"""A policy that takes each step rightly with the same probability, and chooses strategies at random or with some sense.
 
         Args:
             skill: $e_0$, the probability of the right token, above 0 and below 1.
+            sense: probability of the strategy that is valid for every class of the kind, above 0 and below 1; the others share the
+                rest. None: all strategies are equally likely.
 
         Returns:
             [C, A] float64.
         """
-        check_range("skill", skill, 0, 1)
-        if skill in (0, 1):
-            raise ValueError(f"skill must lie between 0 and 1, or nothing is left to learn, got {skill}")
-        right = torch.tensor(skill, dtype=torch.float64)
-        steps = torch.where(self.right, right.log(), ((1 - right) / (self.strategies - 1)).log())
-        return torch.cat([torch.zeros(self.kinds, self.strategies, dtype=torch.float64), steps])
+        strategy = torch.arange(self.strategies) == (torch.arange(self.kinds) * self._serving % self.strategies)[:, None]
+        return torch.cat([self._leaning(strategy, 1 / self.strategies if sense is None else sense), self._leaning(self.right, skill)])
+
+    def _leaning(self, chosen: Tensor, probability: float) -> Tensor:
+        """Logits that give one token of each row this probability, and the others equal ones. [R, A] bool -> [R, A]"""
+        check_range("skill and sense", probability, 0, 1)
+        if probability in (0, 1):
+            raise ValueError(f"skill and sense must lie between 0 and 1, or nothing is left to learn, got {probability}")
+        p = torch.tensor(probability, dtype=torch.float64)
+        return torch.where(chosen, p.log(), ((1 - p) / (self.strategies - 1)).log())
 
     def measure(self, logits: Tensor) -> dict[str, float]:
         """How well a policy plans and carries out, exactly.

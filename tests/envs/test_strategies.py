@@ -41,6 +41,13 @@ def test_the_default_world():
     assert Strategies().planning.sum(dim=1).tolist() == [12] * 4 + [0] * 4
 
 
+def test_a_policy_with_sense():
+    measured = Strategies().measure(Strategies().logits(0.9, 0.5))
+    assert measured["planned"] == pytest.approx(0.5 + 0.5 / 11)
+    assert measured["executed"] == pytest.approx(0.9**4)
+    assert torch.allclose(Strategies().logits(0.9), Strategies().logits(0.9, 1 / 12))
+
+
 def test_a_kind_has_one_strategy_that_serves_all_its_classes():
     valid = Strategies().valid_for
     assert (valid.sum(dim=1) == 2).all()
@@ -78,5 +85,5 @@ def test_numbers_that_make_no_world_are_refused():
     with pytest.raises(ValueError, match="have 7 valid strategies in all, more than the 6 there are"):
         Strategies(strategies=6, valid=4)
     for skill in (0, 1, 1.5):
-        with pytest.raises(ValueError, match="skill must"):
+        with pytest.raises(ValueError, match="skill and sense must"):
             Strategies().logits(skill)
