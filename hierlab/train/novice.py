@@ -36,7 +36,9 @@ class NoviceSettings:
     Attributes:
         games: the kind of games.
         houses: how many of them; one episode each.
-        detour: probability that a turn of the expert is replaced by a random command, which is acted out but not learnt from.
+        detour: probability that a turn of the expert is replaced by a random command.
+        strays: whether these detours are learnt too, so that the novice strays as often as whom it has watched, which reward soon
+            cures it of; else they are acted out but not learnt from.
         size: of the model.
         imitation: how it is trained.
     """
@@ -44,6 +46,7 @@ class NoviceSettings:
     games: GameSettings = field(default_factory=GameSettings)
     houses: int = 2000
     detour: float = 0.3
+    strays: bool = False
     size: TinySize = field(default_factory=lambda: TinySize(hidden=64, layers=2, heads=4, inner=192, context=256))
     imitation: ImitationSettings = field(default_factory=lambda: ImitationSettings(steps=1200, batch=32, rate=6e-3))
 
@@ -81,7 +84,7 @@ def novice(
 
 
 def watch(settings: NoviceSettings, collector: EpisodeCollector, policy: LanguageModel, seed: int) -> list[Demonstration]:
-    """The expert's commands in one episode of each house, detours left out."""
+    """The expert's commands in one episode of each house, with the detours or without."""
     rng = np.random.default_rng(derive_seed("novice", seed))
     seen: list[Demonstration] = []
     for i in range(settings.houses):
@@ -90,7 +93,7 @@ def watch(settings: NoviceSettings, collector: EpisodeCollector, policy: Languag
         acts = wander(graph, settings.detour, rng, turns=4 * settings.games.quest_length)
         task = TextWorldTask(drawn, graph, Path(), Rules(turns=len(acts)))
         pairs = collector.demonstrate(policy.tokenizer, task, [command for command, _ in acts])
-        seen += [pair for pair, (_, expert) in zip(pairs, acts, strict=True) if expert]
+        seen += [pair for pair, (_, expert) in zip(pairs, acts, strict=True) if expert or settings.strays]
     return seen
 
 

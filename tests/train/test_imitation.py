@@ -236,7 +236,7 @@ def test_a_novice_learns_from_the_very_prompts_it_will_be_asked():
     assert not any(model.tokenizer.unk_token_id in ids for pair in pairs for ids in pair)
 
 
-def test_detours_are_acted_out_but_not_learnt():
+def test_detours_are_acted_out_but_not_learnt_unless_it_strays():
     model = load("tiny", vocabulary=WORDS, size=SMALL)
     settings = quick_novice(games=GameSettings(), houses=20, detour=0.5)
     pairs = watch(settings, COLLECTOR, model, seed=0)
@@ -246,6 +246,8 @@ def test_detours_are_acted_out_but_not_learnt():
     learnt = model.tokenizer.batch_decode([response for _, response in pairs], skip_special_tokens=True)
     assert learnt == [command for command, expert in acts if expert]
     assert 0.3 < len(learnt) / len(acts) < 0.7
+    strayed = [response for _, response in watch(replace(settings, strays=True), COLLECTOR, model, seed=0)]
+    assert model.tokenizer.batch_decode(strayed, skip_special_tokens=True) == [command for command, _ in acts]
 
 
 def test_novice_is_cached_with_all_it_depends_on(cache):
