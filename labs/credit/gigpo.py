@@ -29,7 +29,7 @@ def _(overrides, scale, seeds):
         tasks: int = setting(8, "tasks an iteration in SearchHouse", least=1)
         group_size: int = setting(8, "rollouts a task", least=2)
         rates: tuple[float, ...] = setting(
-            (0.3, 0.6, 1.2, 2.4, 4.8), "step sizes in SearchHouse that every method chooses its own from", above=0
+            (0.3, 0.6, 1.2, 2.4, 4.8, 9.6), "step sizes in SearchHouse that every method chooses its own from", above=0
         )
         batches: int = setting(500, "batches under the microscope", least=2)
         agent: Literal["textworld", "alfworld"] = setting("textworld", "what the language model plays")
@@ -40,7 +40,7 @@ def _(overrides, scale, seeds):
         agent_seeds: int = setting(3, "seeds of the language model's training, at most", least=1)
         agent_iterations: int = setting(16, "updates of the language model", least=1)
         agent_tasks: int = setting(4, "games an iteration", least=1)
-        agent_rates: tuple[float, ...] = setting((3e-4, 6e-4, 1.2e-3), "learning rates that every method chooses its own from", above=0)
+        agent_rates: tuple[float, ...] = setting((1.5e-4, 3e-4, 6e-4, 1.2e-3), "learning rates that every method chooses its own from", above=0)
         mini_batches: int = setting(1, "optimiser steps a batch of rollouts", least=1)
         micro_batch: int = setting(512, "rows a forward pass; changes memory and speed, not the result", least=1)
         kl_weight: float = setting(0.0, "weight of the divergence from the initial policy (paper: 0.01)", least=0)
@@ -73,7 +73,7 @@ def _(overrides, scale, seeds):
                 "micro_batch": 16,
                 "kl_weight": 0.01,
             },
-            seeds={"smoke": 1, "reduced": 20, "full": 3},
+            seeds={"smoke": 1, "reduced": 16, "full": 3},
         ),
         seeds=seeds,
     )
