@@ -40,7 +40,9 @@ def _(overrides, scale, seeds):
         agent_seeds: int = setting(3, "seeds of the language model's training, at most", least=1)
         agent_iterations: int = setting(16, "updates of the language model", least=1)
         agent_tasks: int = setting(4, "games an iteration", least=1)
-        agent_rates: tuple[float, ...] = setting((1.5e-4, 3e-4, 6e-4, 1.2e-3), "learning rates that every method chooses its own from", above=0)
+        agent_rates: tuple[float, ...] = setting(
+            (1.5e-4, 3e-4, 6e-4, 1.2e-3), "learning rates that every method chooses its own from", above=0
+        )
         mini_batches: int = setting(1, "optimiser steps a batch of rollouts", least=1)
         micro_batch: int = setting(512, "rows a forward pass; changes memory and speed, not the result", least=1)
         kl_weight: float = setting(0.0, "weight of the divergence from the initial policy (paper: 0.01)", least=0)
