@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from hierlab.credit.a_grae import task_weight
-from hierlab.lab.figures import COLOURS, NEUTRAL, SEQUENTIAL, house_style
+from hierlab.lab.figures import COLOURS, GRID, NEUTRAL, SEQUENTIAL, house_style
 from hierlab.lab.symmetry import LogitSteps
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def total_weights(group_size: int = 8, points: int = 41) -> go.Figure:
             x = [round(p, 4) for p in rate.tolist()]
             figure.add_trace(go.Scatter(x=x, y=values, name=name, line=line, mode="lines", visible=state == STATES[2]))
     steps = [_button(f"{state:g}", [other == state for other in STATES for _ in names]) for state in STATES]
-    slider = {"steps": steps, "active": 2, "currentvalue": {"prefix": "ω = "}, "pad": {"t": 56}}
+    slider = {"steps": steps, "active": 2, "currentvalue": {"prefix": "ω = "}, "pad": {"t": 56}, "bordercolor": NEUTRAL, "bgcolor": GRID}
+    slider |= {"activebgcolor": COLOURS[0], "font": {"color": NEUTRAL}, "tickcolor": NEUTRAL}
     figure.update_layout(
         sliders=[slider],
         xaxis={"title": {"text": "p, the group's share of success"}},
