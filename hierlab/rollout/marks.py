@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hierlab.credit.hicra import most_uncertain
-from hierlab.credit.strategic_grams import Gram, mine_strategic_grams, planning_mask, semantic_entropy
+from hierlab.credit.strategic_grams import Gram, planning_mask, semantic_entropy
 from hierlab.ops import masked_mean
 from hierlab.rollout.engine import Engine
 from hierlab.rollout.logp import token_logp
@@ -58,19 +58,17 @@ class MarkedCollector:
         return marked.with_columns(entropy=entropy.clone())  # a copy that training may use
 
 
-def phrases_of(policy: Engine, tasks: Sequence[Any], collector: Collector, generator: torch.Generator, **mining: Any) -> frozenset[Gram]:
-    """The strategic grams of a policy's own successful responses.
+def successes(policy: Engine, tasks: Sequence[Any], collector: Collector, generator: torch.Generator) -> list[str]:
+    """A policy's own successful responses: the corpus that `hierlab.credit.mine_strategic_grams` reads.
 
     Args:
         policy: samples them.
         tasks: what is asked.
         collector: whose rollouts have the columns `response` and `success`.
         generator: source of all randomness.
-        **mining: settings of `hierlab.credit.mine_strategic_grams`.
     """
     rollouts = collector(policy, tasks, generator)
-    successful = [response for response, right in zip(rollouts["response"], rollouts["success"], strict=True) if right]
-    return mine_strategic_grams(successful, **mining).strategic
+    return [response for response, right in zip(rollouts["response"], rollouts["success"], strict=True) if right]
 
 
 def response_pieces(tokenizer: PreTrainedTokenizerBase, response_ids: Tensor, response_mask: Tensor) -> list[list[str]]:

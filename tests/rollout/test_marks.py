@@ -9,7 +9,7 @@ from hierlab.credit import hicra, planning_mask
 from hierlab.envs.digit_questions import PHRASES, WORDS, digit_questions
 from hierlab.models import TinySize, load
 from hierlab.rollout import GroupCollector, Rollouts, SamplingParams, TransformersEngine, estimate
-from hierlab.rollout.marks import MarkedCollector, phrases_of, response_pieces, token_classes
+from hierlab.rollout.marks import MarkedCollector, response_pieces, successes, token_classes
 from hierlab.seeds import generator
 
 ADD = ("let", "us", "add")
@@ -74,14 +74,12 @@ def test_marks_are_added_and_nothing_else_changes(policy, tasks):
         assert estimate(full, hicra, highlight=highlight).shape == full.response_mask.shape
 
 
-def test_phrases_come_from_successes_only(policy, tasks):
+def test_successes(policy, tasks):
     def collect(engine, tasks, generator):
         rollouts = GroupCollector(2, SamplingParams(12))(engine, tasks, generator)
-        answers = ["let us add 1", "we go on 2"] * 3
-        return rollouts.with_columns(response=answers, success=[True, False] * 3)
+        return rollouts.with_columns(response=["a", "b", "c", "d", "e", "f"], success=[True, False, False, True, True, False])
 
-    found = phrases_of(TransformersEngine(policy), tasks, collect, generator("marks", "phrases"), sizes=(3,), top=1.0)
-    assert found == {("let", "us", "add"), ("us", "add", "1")}
+    assert successes(TransformersEngine(policy), tasks, collect, generator("marks", "successes")) == ["a", "d", "e"]
 
 
 # the classes of tokens
