@@ -36,18 +36,19 @@ def _(overrides, scale, seeds):
         warm_steps: int = setting(600, "steps of imitation before the tiny model is trained by reward", least=1)
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
         engine: Literal["transformers", "vllm"] = setting("transformers", "what samples from the language model")
-        tokens: int = setting(50_000, "tokens that training may generate, continuations included", least=1)
+        tokens: int = setting(24_000, "tokens that training may generate, continuations included", least=1)
         iterations: int = setting(200, "updates at most", least=1)
-        rates: tuple[float, ...] = setting((1e-3, 3e-3), "learning rates that every method chooses its own from", above=0)
+        rates: tuple[float, ...] = setting((6e-4, 1.2e-3), "learning rates that every method chooses its own from", above=0)
         continuations: int = setting(4, "continuations of each state in training (paper: 9)", least=1)
         branches: tuple[int, ...] = setting((4, 4, 4), "segments sampled behind each, by level of the tree (paper: 6, 6, 6)", least=1)
         segment_tokens: int = setting(2, "most tokens of a segment above the tree's last level (paper: 30 to 600)", least=1)
         group_size: int = setting(8, "answers to each problem, for methods that compare them", least=2)
         chain_size: int = setting(2, "answers to each problem, for methods that value segments (paper: 8)", least=1)
         group_tasks: int = setting(16, "problems an update, for methods that compare answers", least=1)
-        chain_tasks: int = setting(8, "problems an update, for methods that value segments", least=1)
+        chain_tasks: int = setting(16, "problems an update, for methods that value segments", least=1)
         tree_tasks: int = setting(4, "problems an update, for trees", least=1)
         answer_tasks: int = setting(8, "problems an update where continuations are free", least=1)
+        answer_size: int = setting(4, "answers to each of them", least=2)
         answer_updates: int = setting(30, "updates where continuations are free", least=1)
         kl_weight: float = setting(0.0, "weight of the divergence from the initial policy (paper: 1e-4)", least=0)
         micro_batch: int = setting(2048, "rows a forward pass; changes memory and speed, not the result", least=1)
@@ -87,6 +88,7 @@ def _(overrides, scale, seeds):
                 "chain_tasks": 64,
                 "tree_tasks": 16,
                 "answer_tasks": 64,
+                "answer_size": 8,
                 "answer_updates": 300,
                 "kl_weight": 1e-4,
                 "micro_batch": 8,
@@ -193,20 +195,27 @@ def _(bench, estimate, generator, solver, stepper, Tape):
     from hierlab.rollout import TreeCollector
 
     def _grow(place):
-        return TreeCollector((3, 2, 2), 2, solver.params)(solver.engine, [solver.tasks[place]], generator("spo lab", "tree", place))
+        return TreeCollector((2, 2, 2), 2, solver.params)(solver.engine, [solver.tasks[place]], generator("spo lab", "tree", place))
 
-    # A tree in which some leaf differs from its siblings: the first such.
-    _trees = (_grow(place) for place in range(40))
-    tree = next((t for t in _trees if len(t["loss_mask"].any(1).unique()) > 1), None) or _grow(0)
+    # Of some trees, the one that gives credit to most of its segments.
+    _trees = [_grow(place) for place in range(60)]
+    tree = max(_trees, key=lambda grown: float(estimate(grown, spo_tree).abs().gt(0).double().mean()))
     with Tape() as _tape:
         estimate(tree, spo_tree, weight="path")
-    _names = ["·".join(map(str, name[1:])) + " " + text for name, text in zip(tree["node"], tree["response"], strict=True)]
+    _names = ["·".join(map(str, name[1:])) for name in tree["node"]]
     bench.figure(
         "tree-stepper",
         stepper(_tape, layout="rows", row_names=_names),
         title="Inside SPO-tree, step by step",
-        caption="A bar is a segment; its name says where it stands (0·1 was sampled behind 0) and what was written in it.",
+        caption="A bar is a segment, and its name says where it stands: 0·1 was sampled behind 0. The table holds the texts.",
         alt="Bars, one for each segment of a tree: values, depths, the values of their parents, and advantages.",
+    )
+    _inner = set(tree["parent"])
+    _rows = zip(_names, tree["response"], tree.rewards.tolist(), tree["node"], strict=True)
+    bench.table(
+        "tree",
+        ["segment", f"behind {tree.state[0][0]}", "reward"],
+        [[name, text, "" if node in _inner else f"{reward:g}"] for name, text, reward, node in _rows],
     )
     return TreeCollector, spo_tree
 
@@ -401,16 +410,14 @@ def _():
             solver = hub_solver(settings.model, engine=settings.engine)
         params, masked = solver.params, {"threshold": 0.9 if arm["masked"] else None}
         if "cut" in arm:
-            collector, tasks = (
-                ChainCollector(settings.chain_size, params, settings.continuations, arm["cut"], **masked),
-                settings.chain_tasks,
-            )
+            size, tasks = arm.get("size", settings.chain_size), settings.chain_tasks
+            collector = ChainCollector(size, params, settings.continuations, arm["cut"], **masked)
         elif "tree" in arm:
-            collector, tasks = TreeCollector(settings.branches, settings.segment_tokens, params, **masked), settings.tree_tasks
-        elif arm["masked"]:
-            collector, tasks = ChainCollector(settings.group_size, params, cut=uncut), settings.group_tasks
+            tasks = settings.tree_tasks
+            collector = TreeCollector(settings.branches, settings.segment_tokens, params, **masked)
         else:
-            collector, tasks = GroupCollector(settings.group_size, params), settings.group_tasks
+            size, tasks = arm.get("size", settings.group_size), settings.group_tasks
+            collector = ChainCollector(size, params, cut=uncut, **masked) if arm["masked"] else GroupCollector(size, params)
         update = PolicySettings(
             learning_rate=rate, tasks=arm.get("tasks", tasks), kl_weight=settings.kl_weight, micro_batch=settings.micro_batch
         )
@@ -436,7 +443,6 @@ def _(bench, button, cutpoint_starts, equal_starts, grpo, partial, spo, spo_tree
         "GRPO, unsure tokens": {"estimator": grpo, "masked": True},
         "SPO int1": chain_arm(partial(cutpoint_starts, interval=1)),
         "SPO int2": chain_arm(int2),
-        "SPO int5": chain_arm(partial(cutpoint_starts, interval=5)),
         "SPO one segment": chain_arm(partial(cutpoint_starts, num_segments=1)),
         "SPO int2, no mask": chain_arm(int2, masked=False),
         "SPO 4 equal cuts": chain_arm(partial(equal_starts, num_segments=4)),
@@ -449,13 +455,24 @@ def _(bench, button, cutpoint_starts, equal_starts, grpo, partial, spo, spo_tree
 
 
 @app.cell
-def _(bench, training):
+def _(bench, training, with_changes):
+    def _only(*shown):
+        """The learning curves of some arms: all of them in one figure would be a tangle."""
+        return with_changes(training, arms=shown).plot(x="tokens", y="success", rate="best")
+
     bench.figure(
         "training",
-        training.plot(x="tokens", y="success"),
+        _only("GRPO", "Dr.GRPO", "GRPO, unsure tokens", "SPO int2", "SPO-tree", "SPO-tree, paths"),
         title="Accuracy against generated tokens",
-        caption="Held-out accuracy: mean over seeds with 95 % intervals. Continuations count; tests do not.",
-        alt="Learning curves of GRPO and its controls, SPO-chain with several cuts, and SPO-tree against the tokens they generated.",
+        caption="Held-out accuracy: mean over seeds with 95 % intervals, at each arm's own best rate. Continuations count; tests do not.",
+        alt="Learning curves of GRPO and its controls, SPO-chain and SPO-tree against the tokens they generated.",
+    )
+    bench.figure(
+        "cuts",
+        _only("SPO int1", "SPO int2", "SPO one segment", "SPO 4 equal cuts", "SPO int2, no mask"),
+        title="Where to cut, and whom to credit",
+        caption="The same for ways of cutting, and without the probability mask.",
+        alt="Learning curves of SPO-chain with different intervals, equal cuts, and no mask.",
     )
     return
 
@@ -471,7 +488,11 @@ def _():
 
 @app.cell
 def _(arms, bench, button, train):
-    equal_answers = {"tasks": bench.settings.answer_tasks, "amounts": {"iterations": bench.settings.answer_updates, "tokens": None}}
+    equal_answers = {
+        "tasks": bench.settings.answer_tasks,
+        "size": bench.settings.answer_size,
+        "amounts": {"iterations": bench.settings.answer_updates, "tokens": None},
+    }
     free = {name: {**arms[name], **equal_answers} for name in ("GRPO", "GRPO, unsure tokens", "SPO int2")}
     free_continuations = bench.compare("same answers", free, train=train, rates=bench.settings.rates, choose_by="auc", run=button.value)
     free_continuations
@@ -482,9 +503,9 @@ def _(arms, bench, button, train):
 def _(bench, free_continuations):
     bench.figure(
         "same-answers",
-        free_continuations.plot(x="updates", y="success"),
+        free_continuations.plot(x="updates", y="success", rate="best"),
         title="Accuracy against updates, continuations for free",
-        caption="Held-out accuracy: mean over seeds with 95 % intervals. All arms train on equally many answers.",
+        caption="Held-out accuracy: mean over seeds with 95 % intervals, at each arm's own best rate. All train on equally many answers.",
         alt="Learning curves of GRPO, GRPO on unsure tokens, and SPO-chain against updates.",
     )
     return
