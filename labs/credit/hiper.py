@@ -522,13 +522,24 @@ def _(bench, choice, grpo, hiper, partial, train_in_corridor, turn_gae):
 
 
 @app.cell
-def _(ablations, bench):
+def _(ablations, bench, games):
+    def switch_rates(results):
+        """Switch rates at each arm's best step size, the many names well below the axis."""
+        return results.plot(x="updates", y="switch_rate", rate="best").update_layout(legend={"y": -0.32}, margin={"b": 60})
+
     bench.figure(
         "switching",
-        ablations.plot(x="updates", y="switch_rate", rate="best"),
+        switch_rates(games[3]),
         title="How often the subgoal is changed",
-        caption="Share of turns that switch, against updates, three subtasks: mean over seeds with 95 % intervals.",
-        alt="Switch rates during training for variants of HiPER, with and without a penalty on keeping.",
+        caption="Share of turns that switch, first turns aside, three subtasks: mean over seeds with 95 % intervals.",
+        alt="Switch rates against updates for flat GAE, GiGPO and HiPER.",
+    )
+    bench.figure(
+        "switching-variants",
+        switch_rates(ablations),
+        title="What changes the switching",
+        caption="The same for variants of HiPER, among them one that pays for keeping, and for GRPO.",
+        alt="Switch rates against updates for variants of HiPER, with and without a penalty on keeping.",
     )
     return
 
