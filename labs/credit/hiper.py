@@ -28,6 +28,7 @@ def _(overrides, scale, seeds):
         batches: int = setting(200, "batches under the microscope", least=2)
         episodes: int = setting(4000, "episodes of one policy in the exact tests", least=2)
         critic_seeds: int = setting(6, "seeds of the test with wrong critics, at most", least=1)
+        variant_seeds: int = setting(5, "seeds of the variants of HiPER, at most", least=1)
         iterations: int = setting(20, "updates of the tables in the corridor", least=1)
         group_size: int = setting(8, "episodes an iteration in the corridor", least=2)
         cells: int = setting(5, "length of the corridor in training", least=3)
@@ -516,7 +517,7 @@ def _(bench, choice, grpo, hiper, partial, train_in_corridor, turn_gae):
         "flat GAE, exact critic": {"estimator": turn_gae, "critic": "exact"},
     }
     variants = {name: arm | {"subtasks": 3} for name, arm in variants.items()}
-    ablations = bench.compare("ablations", variants, train=train_in_corridor, **choice)
+    ablations = bench.compare("ablations", variants, train=train_in_corridor, seeds=bench.settings.variant_seeds, **choice)
     ablations
     return (ablations,)
 
