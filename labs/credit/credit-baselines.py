@@ -54,7 +54,7 @@ def _(overrides, scale, seeds):
                 "terms": 2,
                 "problems": 70,
                 "held_out": 20,
-                "warm_steps": 100,
+                "warm_steps": 60,
                 "budget": 600,
                 "tasks": 4,
                 "rates": (1e-3,),
