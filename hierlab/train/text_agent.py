@@ -148,6 +148,8 @@ class NoviceAgentSettings:
         default_factory=lambda: NoviceSettings(
             games=GameSettings(rooms=3, objects=3, quest_length=4),
             houses=1000,
+            detour=0.4,
+            strays=True,
             imitation=ImitationSettings(steps=500, batch=32, rate=6e-3),
         )
     )

@@ -46,7 +46,7 @@ def _(overrides, scale, seeds):
         agent_seeds: int = setting(3, "seeds of the language model's training, at most", least=1)
         agent_iterations: int = setting(10, "updates of the language model", least=1)
         agent_tasks: int = setting(8, "games an iteration", least=1)
-        agent_rates: tuple[float, ...] = setting((1e-4, 3e-4, 1e-3), "learning rates that every method chooses its own from", above=0)
+        agent_rates: tuple[float, ...] = setting((2e-4, 6e-4, 1.8e-3), "learning rates that every method chooses its own from", above=0)
         mini_batches: int = setting(1, "optimiser steps a batch of rollouts", least=1)
         micro_batch: int = setting(512, "rows a forward pass; changes memory and speed, not the result", least=1)
         kl_weight: float = setting(0.0, "weight of the divergence from the initial policy (paper: 0.01)", least=0)
@@ -69,7 +69,7 @@ def _(overrides, scale, seeds):
                 "held_out": 2,
                 "agent_iterations": 1,
                 "agent_tasks": 1,
-                "agent_rates": (3e-4,),
+                "agent_rates": (6e-4,),
             },
             full={
                 "agent": "alfworld",
@@ -430,9 +430,9 @@ def _(bench, button, gigpo, grpo, hgpo, partial):
         return train_agent(agent, arm, update, **amounts, seed=seed, folder=scratch, report=report)
 
     agent_arms = {
-        "GRPO": grpo,
-        "GiGPO": partial(gigpo, scale="std"),
-        "HGPO": partial(hgpo, history=bench.settings.history),
+        "GRPO": partial(grpo, scale="none"),
+        "GiGPO": gigpo,
+        "HGPO": partial(hgpo, scale="none", history=bench.settings.history),
     }
     agent = bench.compare(
         "language model",
