@@ -17,6 +17,8 @@ from hierlab.envs.environment import Problem
 from hierlab.rollout.engine import Engine
 from hierlab.rollout.sampling import Samples, SamplingParams
 
+_AT_ONCE = 8192  # continuations that are sampled side by side: each has a cache of its own
+
 
 class State(NamedTuple):
     """A response under way.
@@ -126,6 +128,14 @@ def state_values(
         raise ValueError(f"continuations must be at least 1, got {continuations}")
     if not states:
         return torch.zeros(0), torch.zeros(0, dtype=torch.int64)
+    at_once = max(1, _AT_ONCE // continuations)
+    parts = [_valued(policy, states[i : i + at_once], params, generator, continuations) for i in range(0, len(states), at_once)]
+    return torch.cat([value for value, _ in parts]), torch.cat([cost for _, cost in parts])
+
+
+def _valued(
+    policy: Engine, states: Sequence[State], params: SamplingParams, generator: torch.Generator, continuations: int
+) -> tuple[Tensor, Tensor]:
     continued = go_on(policy, [state for state in states for _ in range(continuations)], params, generator)
     mask = continued.samples.response_mask
     rewards = torch.tensor(outcomes(policy, continued.states, continued.ended), device=mask.device)

@@ -7,6 +7,7 @@ from scripted import Ask, Scripted, tiny
 
 from hierlab.credit import cutpoint_starts, equal_starts, spo
 from hierlab.rollout import ChainCollector, GroupCollector, SamplingParams, TransformersEngine, concatenate, estimate, summary
+from hierlab.rollout import states as states_module
 from hierlab.rollout.chain import uncut, value_segments
 from hierlab.rollout.states import State, go_on, outcomes, state_values
 
@@ -173,6 +174,14 @@ def test_values_are_those_of_the_policy(policy):
     for found in value.tolist():
         assert found == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 4000))
     assert cost.tolist() == [4000, 4000]
+
+
+def test_many_states_are_valued_in_parts(policy, monkeypatch):
+    monkeypatch.setattr(states_module, "_AT_ONCE", 5)
+    engine = Scripted(policy.tokenizer, [["a .", "b .", "a .", "a ."], ["b .", "b ."]])
+    value, cost = state_values(engine, [State(Ask("x", ("a",)), [1])] * 3, SamplingParams(4), generator(), 2)
+    assert value.tolist() == [0.5, 1, 0]
+    assert cost.tolist() == [4, 4, 4]
 
 
 def test_nothing_grows_longer_than_a_whole_response(policy):
