@@ -24,8 +24,6 @@ from hierlab.train.solver import Solver
 
 WORDS_OF_PLANS = 10
 """There is room for so many words beside the digits before an answer is cut; two phrases and the end mark are nine."""
-TESTS = 3
-"""Times each question is asked in a test."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class DigitSettings:
         steps: digits that a question asks for.
         pupil: whom the model has watched.
         demonstrations: how many answers it has seen.
+        tests: how often each question is asked in a test.
         size: of the model.
         imitation: how the model is taught.
     """
@@ -43,12 +42,14 @@ class DigitSettings:
     steps: int = 4
     pupil: Pupil = field(default_factory=Pupil)
     demonstrations: int = 4000
+    tests: int = 3
     size: TinySize = field(default_factory=lambda: TinySize(hidden=64, layers=2, heads=4, inner=192, context=64))
     imitation: ImitationSettings = field(default_factory=lambda: ImitationSettings(steps=500, batch=32, rate=6e-3))
 
     def __post_init__(self):
-        if self.demonstrations < 1:
-            raise ValueError(f"demonstrations must be at least 1, got {self.demonstrations}")
+        for name in ("demonstrations", "tests"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 def digit_solver(settings: DigitSettings | None = None, *, report: Callable[[int, float], None] | None = None) -> Solver:
@@ -64,11 +65,11 @@ def digit_solver(settings: DigitSettings | None = None, *, report: Callable[[int
     tasks = digit_questions(settings.steps)
     policy = load("tiny", vocabulary=WORDS, size=settings.size)
     recipe = {
-        "settings": asdict(settings),
+        "settings": {name: value for name, value in asdict(settings).items() if name != "tests"},
         "code": [source_digest(questions, tiny, collect, prompts), inspect.getsource(_demonstrations)],
     }
     warm_start(policy, lambda: _demonstrations(policy, tasks, settings), settings.imitation, recipe=recipe, report=report)
-    return Solver(policy, TransformersEngine(policy), tasks, TESTS * tasks, SamplingParams(WORDS_OF_PLANS + 2 * settings.steps))
+    return Solver(policy, TransformersEngine(policy), tasks, settings.tests * tasks, SamplingParams(WORDS_OF_PLANS + 2 * settings.steps))
 
 
 def right_answers(settings: DigitSettings, number: int, seed: int = 0) -> list[str]:

@@ -11,7 +11,7 @@ from hierlab.models import TinySize
 from hierlab.rollout import GroupCollector
 from hierlab.rollout.marks import MarkedCollector, token_classes
 from hierlab.seeds import generator
-from hierlab.train.digit_solver import TESTS, DigitSettings, digit_solver, outcomes, right_answers
+from hierlab.train.digit_solver import DigitSettings, digit_solver, outcomes, right_answers
 from hierlab.train.imitation import ImitationSettings
 from hierlab.train.policy import PolicySettings
 from hierlab.train.solver import train_solver
@@ -23,7 +23,7 @@ QUICK = DigitSettings(
 
 def test_a_solver_has_room_for_every_demonstration():
     solver = digit_solver(QUICK)
-    assert len(solver.held_out) == TESTS * len(solver.tasks) == TESTS * 60
+    assert len(solver.held_out) == 3 * len(solver.tasks) == 3 * 60
     answers = [QUICK.pupil(task, generator("room", i)) for i, task in enumerate(solver.tasks)]
     longest = max(len(solver.policy.tokenizer.encode(answer, add_special_tokens=False)) for answer in answers)
     assert longest + 1 < solver.params.max_new_tokens
