@@ -140,27 +140,26 @@ def _pad_to(x: Tensor, width: int, *, left: bool, fill: int) -> Tensor:
     return torch.cat([missing, x] if left else [x, missing], dim=1)
 
 
-def _token_rewards(rollouts: Rollouts) -> Tensor:
-    """Each row's reward on the last token of its response. [N, T]"""
-    mask = rollouts.response_mask
-    position = torch.arange(mask.shape[1], device=mask.device)
-    last = torch.where(mask, position, -1).amax(dim=1, keepdim=True)
-    return torch.where(position == last, rollouts.rewards[:, None], 0.0)
+def rewards_at_the_end(rewards: Tensor, response_mask: Tensor) -> Tensor:
+    """Each row's reward on the last token of its response; none where it has no token. [N], [N, T] -> [N, T]"""
+    position = torch.arange(response_mask.shape[1], device=response_mask.device)
+    last = torch.where(response_mask, position, -1).amax(dim=1, keepdim=True)
+    return torch.where(position == last, rewards[:, None], 0.0)
 
 
 _DERIVED: dict[str, Callable[[Rollouts], Column]] = {
-    "token_rewards": _token_rewards,
+    "token_rewards": lambda rollouts: rewards_at_the_end(rollouts.rewards, rollouts.response_mask),
     "response_length": lambda rollouts: rollouts.response_mask.sum(dim=1),
 }
 
 
-def estimate(rollouts: Rollouts, estimator: Callable[..., Any], **hyperparameters: Any) -> Any:
+def estimate(rollouts: Rollouts | Mapping[str, Column], estimator: Callable[..., Any], **hyperparameters: Any) -> Any:
     """Call an estimator with its parameters filled from the columns of the same name.
 
     A parameter given in `hyperparameters` is not looked up; one with a default may be missing from the rollouts.
 
     Args:
-        rollouts: the columns.
+        rollouts: the columns; a plain mapping of names to columns will do.
         estimator: any function of columns, such as `hierlab.credit.gigpo`, or a `functools.partial` of one.
         **hyperparameters: passed on as they are.
 
@@ -179,6 +178,6 @@ def estimate(rollouts: Rollouts, estimator: Callable[..., Any], **hyperparameter
     columns = {key: rollouts[key] for key in parameters if key not in given and key in rollouts}
     missing = [key for key, p in parameters.items() if p.default is p.empty and key not in columns and key not in given]
     if missing:
-        wanted = ", ".join(map(repr, missing))
-        raise ValueError(f"{name} needs the column {wanted}, which these rollouts lack; they have {', '.join(rollouts._all())}")
+        wanted, there = ", ".join(map(repr, missing)), rollouts._all() if isinstance(rollouts, Rollouts) else rollouts
+        raise ValueError(f"{name} needs the column {wanted}, which these rollouts lack; they have {', '.join(there)}")
     return estimator(**columns, **hyperparameters)
