@@ -32,6 +32,7 @@ def credit_of_words(answers: Mapping[str, Sequence[str]], credit: Mapping[str, M
     from plotly.subplots import make_subplots
 
     lengths = [len(words) for words in answers.values()]
+    reach = 1.1 * max(abs(value) for by_answer in credit.values() for values in by_answer.values() for value in values)
     heights = [length / sum(lengths) for length in lengths]
     gap = 46 / (ROW * sum(lengths) + 46 * len(lengths))
     figure = make_subplots(rows=len(answers), cols=1, subplot_titles=list(answers), row_heights=heights, vertical_spacing=gap)
@@ -47,7 +48,7 @@ def credit_of_words(answers: Mapping[str, Sequence[str]], credit: Mapping[str, M
             figure.add_trace(dots.update(showlegend=row == 1, hoverinfo="text"), row=row, col=1)
         ticks = {"tickmode": "array", "tickvals": list(range(len(words))), "ticktext": list(words), "tickfont": {"size": 12}}
         figure.update_yaxes(**ticks, range=[len(words) - 0.5, -0.5], showgrid=True, row=row, col=1)
-        figure.update_xaxes(zeroline=True, zerolinecolor=NEUTRAL, row=row, col=1)
+        figure.update_xaxes(zeroline=True, zerolinecolor=NEUTRAL, range=[-reach, reach], row=row, col=1)
     figure.update_xaxes(title_text="advantage", row=len(answers), col=1)
     figure.update_layout(legend={"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0}, margin={"l": 44, "r": 12, "t": 36, "b": 44})
     figure.update_annotations(font={"size": 13, "color": NEUTRAL}, x=0, xanchor="left", xref="paper")
@@ -84,7 +85,7 @@ def frequent_grams(answers: Sequence[str], planted: Collection[Gram], threshold:
     figure.add_hline(y=threshold, line={"color": NEUTRAL, "dash": "dash"})
     figure.update_layout(bargap=0, legend={"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0})
     figure.update_xaxes(title_text="phrases of 3 to 5 words, by rank")
-    figure.update_yaxes(title_text="share of answers", type="log")
+    figure.update_yaxes(title_text="share of answers", tickformat=".0%")
     return house_style(figure, height=360)
 
 
