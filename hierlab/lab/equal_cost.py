@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -23,14 +24,16 @@ from hierlab.rollout.summary import summary
 from hierlab.seeds import generator
 from hierlab.train.tabular import Estimator
 
-PILOT = 400
-"""Groups from which a cost is estimated."""
+PILOT = 2000
+"""Responses from which a cost is estimated, at least."""
 
 
+@cache
 def tokens_of_group(testbed: ResponseTestbed, group_size: int) -> float:
     """Tokens that a group costs on average, those of continuations counted."""
-    rollouts = testbed.collect(PILOT, group_size, generator("equal cost", group_size))
-    return summary(rollouts)["generated_tokens"] / PILOT
+    groups = max(50, PILOT // group_size)
+    rollouts = testbed.collect(groups, group_size, generator("equal cost", group_size))
+    return summary(rollouts)["generated_tokens"] / groups
 
 
 def chain_worth(tokens: float, cut: Callable[[Rollouts], Tensor], success: float = 0.5, **tree: Any) -> ChainTestbed:

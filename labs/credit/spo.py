@@ -27,13 +27,15 @@ def _(overrides, scale, seeds):
     class Settings:
         bits: int = setting(4, "bits in the prompt of the token tree", least=2, most=5)
         success: float = setting(0.4, "how often the policy of the token tree succeeds", above=0, most=0.95)
-        batches: int = setting(80, "batches under the microscope, for each of ten seeds", least=2)
+        batches: int = setting(80, "batches under the microscope", least=2)
         response_tokens: float = setting(40, "tokens of a response with its continuations, under the microscope", least=10)
         probes: int = setting(48, "responses of the language model whose slips are looked for", least=1)
         truth: int = setting(128, "continuations of each state that stand for its exact value", least=2)
         probe_tokens: float = setting(60, "tokens of continuations a response, in the search for slips", least=1)
+        repeats: int = setting(5, "how often costs and shapes of trees are compared", least=2)
         terms: int = setting(5, "digits of a chain sum", least=2)
         warm_steps: int = setting(600, "steps of imitation before the tiny model is trained by reward", least=1)
+        held_out: int = setting(200, "problems that the trained model is tested on", least=1)
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
         engine: Literal["transformers", "vllm"] = setting("transformers", "what samples from the language model")
         tokens: int = setting(24_000, "tokens that training may generate, continuations included", least=1)
@@ -63,9 +65,12 @@ def _(overrides, scale, seeds):
                 "batches": 4,
                 "bits": 3,
                 "probes": 4,
-                "truth": 8,
+                "truth": 4,
+                "probe_tokens": 10,
+                "repeats": 2,
                 "warm_steps": 20,
-                "tokens": 1500,
+                "held_out": 8,
+                "tokens": 300,
                 "rates": (1e-3,),
                 "branches": (2, 2, 2),
                 "group_tasks": 4,
@@ -128,6 +133,7 @@ def _(bench):
     solver = chain_sum_solver(
         ChainSumSettings(
             terms=bench.settings.terms,
+            held_out=bench.settings.held_out,
             imitation=ImitationSettings(steps=bench.settings.warm_steps, batch=ChainSumSettings().imitation.batch, rate=6e-3),
         )
     )
@@ -194,11 +200,9 @@ def _(bench, estimate, generator, solver, stepper, Tape):
     from hierlab.credit import spo_tree
     from hierlab.rollout import TreeCollector
 
-    def _grow(place):
-        return TreeCollector((2, 2, 2), 2, solver.params)(solver.engine, [solver.tasks[place]], generator("spo lab", "tree", place))
-
     # Of some trees, the one that gives credit to most of its segments.
-    _trees = [_grow(place) for place in range(60)]
+    _forest = TreeCollector((2, 2, 2), 2, solver.params)(solver.engine, solver.tasks[:40], generator("spo lab", "trees"))
+    _trees = [_forest.select([row for row, name in enumerate(_forest["node"]) if name[0] == place]) for place in range(40)]
     tree = max(_trees, key=lambda grown: float(estimate(grown, spo_tree).abs().gt(0).double().mean()))
     with Tape() as _tape:
         estimate(tree, spo_tree, weight="path")
@@ -405,7 +409,7 @@ def _():
 
         if settings.model == "tiny":
             imitation = ImitationSettings(steps=settings.warm_steps, batch=ChainSumSettings().imitation.batch, rate=6e-3)
-            solver = chain_sum_solver(ChainSumSettings(terms=settings.terms, imitation=imitation))
+            solver = chain_sum_solver(ChainSumSettings(terms=settings.terms, held_out=settings.held_out, imitation=imitation))
         else:
             solver = hub_solver(settings.model, engine=settings.engine)
         params, masked = solver.params, {"threshold": 0.9 if arm["masked"] else None}
@@ -558,11 +562,11 @@ def _(at_equal_cost, bench, budget, free_continuations, generator, partial, slip
         valued = int(rollouts["segment_start"].sum()) if "segment_start" in rollouts else len(rollouts)
         return summary(rollouts)["generated_tokens"] / valued
 
-    def shape_cosine(branches, seed):
-        arm = {"tree": (partial(spo_tree, weight="path"), tree_of(*branches))}
-        return at_equal_cost(arm, budget, batches=bench.settings.batches, seed=seed, resamples=100)["tree"]["batch_cosine"].value
+    def cosine(arm, seed):
+        return at_equal_cost({"tree": arm}, budget, batches=bench.settings.batches, seed=seed, resamples=100)["tree"]["batch_cosine"].value
 
-    several = range(5)
+    shapes = {shape: (partial(spo_tree, weight="path"), tree_of(*shape)) for shape in ((4, 4, 4), (3, 3, 3), (6, 6, 6))}
+    several = range(bench.settings.repeats)
     chains_of = Chains(1, solver.params, continuations=4)
     trees_of = TreeCollector((4, 4, 4), 2, solver.params)
     bench.claim(
@@ -574,12 +578,13 @@ def _(at_equal_cost, bench, budget, free_continuations, generator, partial, slip
         over="batches",
         note="Far cheaper is taken to mean less than half of what a chain costs. Both value a state by four samples.",
     )
-    for branches in ((3, 3, 3), (6, 6, 6)):
+    cosines = {shape: [cosine(arm, seed) for seed in several] for shape, arm in shapes.items()}
+    for shape in ((3, 3, 3), (6, 6, 6)):
         bench.claim(
             "C6",
-            part=f"{'-'.join(map(str, branches))} is as good as 4-4-4",
-            measured=[shape_cosine(branches, seed) for seed in several],
-            baseline=[shape_cosine((4, 4, 4), seed) for seed in several],
+            part=f"{'-'.join(map(str, shape))} is as good as 4-4-4",
+            measured=cosines[shape],
+            baseline=cosines[4, 4, 4],
             direction="within",
             margin=0.1,
             over="batches",
