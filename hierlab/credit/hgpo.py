@@ -23,6 +23,9 @@ its reference vectors pin.
 * `unbiased`: the code's deviation divides by n, while GiGPO's in the same repository divides by n - 1. The paper does not say.
 * `episode_level`: the code can add GiGPO's episode advantage as one more level of weight 1; it is off in its scripts.
 
+What a return is compared with is in neither of them a question: the mean of its group, itself included. `mean` takes the turn, or its
+whole trajectory, out of it, which tells what depth is worth from how much small groups shrink what they estimate.
+
 The code takes the order of the rows for the order of the turns; here `turn` says it. And it works in single precision, where the mean
 of equal returns can miss them by a rounding error, which their deviation of the same size blows up: five returns of $10\cdot0.95^{18}$
 get an advantage of 0.19 instead of 0, eleven 0.42 (that arithmetic in torch 2.13 on a CPU). Here equal returns give exactly 0.
