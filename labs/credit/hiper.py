@@ -264,7 +264,7 @@ def _(bench, hiper):
         "flat GAE": flat,
         "flat GAE, λ = 0.95": partial(flat, lam=0.95),
         "HiPER, λ = 1": raw,
-        "HiPER, λ = 1, paper's switch": partial(raw, switch_advantage="paper"),
+        "HiPER, paper's switch": partial(raw, switch_advantage="paper"),
         "HiPER, λ = 0.95": partial(raw, lam_turn=0.95, lam_seg=0.95),
     }
     seen = microscope(observed, corridor_testbed(), batches=bench.settings.batches, tasks=1, group_size=32)
@@ -642,7 +642,7 @@ def _(against_flat, bench, exact, games, writing):
     bench.claim("C1", part="three subtasks, against GiGPO", measured=at_best[3]["HiPER"].auc, baseline=at_best[3]["GiGPO"].auc)
     for rival in ("GiGPO", "flat GAE", "flat GAE, HiPER's step"):
         bench.claim("C2", part=f"gain over {rival}, three subtasks against one", measured=gains(3, rival), baseline=gains(1, rival))
-    for name, which in {"HiPER, λ = 1": "code's switch advantage", "HiPER, λ = 1, paper's switch": "paper's switch advantage"}.items():
+    for name, which in {"HiPER, λ = 1": "code's switch advantage", "HiPER, paper's switch": "paper's switch advantage"}.items():
         bench.claim(
             "C3",
             part=which,
