@@ -40,7 +40,7 @@ def _(overrides, scale, seeds):
         engine: Literal["transformers", "vllm"] = setting("transformers", "what samples from the language model")
         tokens: int = setting(24_000, "tokens that training may generate, continuations included", least=1)
         iterations: int = setting(200, "updates at most", least=1)
-        rates: tuple[float, ...] = setting((6e-4, 1.2e-3), "learning rates that every method chooses its own from", above=0)
+        rates: tuple[float, ...] = setting((5e-4, 1e-3), "learning rates that every method chooses its own from", above=0)
         continuations: int = setting(4, "continuations of each state in training (paper: 9)", least=1)
         branches: tuple[int, ...] = setting((4, 4, 4), "segments sampled behind each, by level of the tree (paper: 6, 6, 6)", least=1)
         segment_tokens: int = setting(2, "most tokens of a segment above the tree's last level (paper: 30 to 600)", least=1)
