@@ -240,7 +240,7 @@ def train_solver(
         `generated_tokens` and `iterations` of the training. Curves of 21 points, at equal distances in tokens from 0 to the budget,
         else in updates: `tokens`, `updates`, `success` (held-out accuracy), and of the rollouts `length` (tokens an answer),
         `entropy` (nats a token, estimated by the sampled tokens), `live_share` (groups with right and wrong answers), `gradient_norm`,
-        and what `measure` gives.
+        `clip_fraction`, and what `measure` gives.
     """
     trainer = PolicyTrainer(
         solver.policy,
@@ -281,7 +281,9 @@ def _measured(rollouts: Rollouts) -> dict[str, float]:
     }
 
 
-_NO_CURVES = frozenset({"iteration", "generated_tokens", "rows", "trajectories", "success", "held_out"})
+_TRAINER = frozenset({"iteration", "generated_tokens", "rows", "trajectories", "success", "held_out", "return"})
+_TRAINER |= {"loss", "clip_fraction_lower", "approx_kl", "kl_reference"}
+"""What the trainer records and a lab has no curve of: ledgers hold every curve of every unit."""
 
 
 def _numbers(records: Records, budget: int | None) -> dict[str, float | list[float]]:
@@ -290,8 +292,8 @@ def _numbers(records: Records, budget: int | None) -> dict[str, float | list[flo
     along, end = (updates, updates[-1]) if budget is None else (tokens, budget)
     grid = np.linspace(0, end, POINTS).tolist()
     rollouts, before = records[1:], along[:-1]  # of the policy before the update that they led to
-    names = [name for name in dict.fromkeys(name for record in rollouts for name in record) if name not in _NO_CURVES]
-    curves = {name: resampled(rollouts, name, before, grid) for name in names if not name.startswith("seconds")}
+    names = [name for name in dict.fromkeys(name for record in rollouts for name in record) if name not in _TRAINER]
+    curves = {name: resampled(rollouts, name, before, grid) for name in names if not name.startswith(("seconds_", "critic_", "values_"))}
     success = resampled(records, "held_out", along, grid)
     return {
         "auc": float(np.trapezoid(success)) / (POINTS - 1),
