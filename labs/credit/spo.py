@@ -34,6 +34,7 @@ def _(overrides, scale, seeds):
         probe_tokens: float = setting(60, "tokens of continuations a response, in the search for slips", least=1)
         repeats: int = setting(5, "how often costs and shapes of trees are compared", least=2)
         terms: int = setting(5, "digits of a chain sum", least=2)
+        problems: int = setting(4000, "chain sums to learn from, by example and by reward", least=1)
         warm_steps: int = setting(600, "steps of imitation before the tiny model is trained by reward", least=1)
         held_out: int = setting(200, "problems that the trained model is tested on", least=1)
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
@@ -68,7 +69,9 @@ def _(overrides, scale, seeds):
                 "truth": 4,
                 "probe_tokens": 10,
                 "repeats": 2,
+                "problems": 100,
                 "warm_steps": 20,
+                "continuations": 1,
                 "held_out": 8,
                 "tokens": 300,
                 "rates": (1e-3,),
@@ -133,7 +136,9 @@ def _(bench):
     solver = chain_sum_solver(
         ChainSumSettings(
             terms=bench.settings.terms,
+            number=bench.settings.problems,
             held_out=bench.settings.held_out,
+            demonstrations=bench.settings.problems,
             imitation=ImitationSettings(steps=bench.settings.warm_steps, batch=ChainSumSettings().imitation.batch, rate=6e-3),
         )
     )
@@ -150,7 +155,8 @@ def _(bench, interval, masked, solver):
     from hierlab.seeds import generator
     from hierlab.trace import Tape, show
 
-    chain_of = ChainCollector(1, solver.params, continuations=16, cut=partial(cutpoint_starts, interval=interval.value))
+    shown_continuations = 4 * bench.settings.continuations
+    chain_of = ChainCollector(1, solver.params, continuations=shown_continuations, cut=partial(cutpoint_starts, interval=interval.value))
     chain = chain_of(solver.engine, solver.tasks[:12], generator("spo lab", "chain"))
     with Tape() as _tape:
         show("probability of each token", chain.old_logp.exp() * chain.response_mask, r"p_t=\pi_{old}(y_t\mid s_t)")
@@ -163,11 +169,11 @@ def _(bench, interval, masked, solver):
         caption="Rows are answers to twelve problems, columns their tokens. Slide through the quantities in order.",
         alt="Heat maps of twelve answers by their tokens: probabilities, segment starts, values before and behind, advantages.",
     )
-    return chain, cutpoint_starts, estimate, generator, partial, spo, stepper, Tape
+    return chain, cutpoint_starts, estimate, generator, partial, shown_continuations, spo, stepper, Tape
 
 
 @app.cell
-def _(bench, chain, solver):
+def _(bench, chain, shown_continuations, solver):
     from hierlab.lab.segment_figures import staircase
 
     def _telling(row):
@@ -185,10 +191,10 @@ def _(bench, chain, solver):
             chain["segment_start"][_row, :_length].tolist(),
             chain["segment_value"][_row, :_length].tolist(),
             float(chain.rewards[_row]),
-            continuations=16,
+            continuations=shown_continuations,
         ),
         title=f"One answer to {solver.tasks[_row].prompt}",
-        caption="Above, how sure the model was of each token it wrote. Below, the share of 16 continuations that succeed from the state "
+        caption="Above, how sure the model was of each token it wrote. Below, the share of continuations that succeed from the state "
         "before each segment, with their standard error, and the reward: a segment's advantage is the step across it.",
         alt="Bars of token probabilities with the cutpoints marked, over a staircase of values that ends in the reward.",
     )
@@ -409,7 +415,8 @@ def _():
 
         if settings.model == "tiny":
             imitation = ImitationSettings(steps=settings.warm_steps, batch=ChainSumSettings().imitation.batch, rate=6e-3)
-            solver = chain_sum_solver(ChainSumSettings(terms=settings.terms, held_out=settings.held_out, imitation=imitation))
+            number = {"number": settings.problems, "demonstrations": settings.problems, "held_out": settings.held_out}
+            solver = chain_sum_solver(ChainSumSettings(terms=settings.terms, imitation=imitation, **number))
         else:
             solver = hub_solver(settings.model, engine=settings.engine)
         params, masked = solver.params, {"threshold": 0.9 if arm["masked"] else None}
