@@ -373,6 +373,7 @@ def _(bench, cutpoint_starts, equal_starts, partial, solver):
         {
             "one number for all (GRPO)": partial(equal_starts, num_segments=1),
             "4 equal cuts": partial(equal_starts, num_segments=4),
+            "4 cuts at cutpoints": partial(cutpoint_starts, num_segments=4),
             "int1": partial(cutpoint_starts, interval=1),
             "int2": partial(cutpoint_starts, interval=2),
             "int5": partial(cutpoint_starts, interval=5),
@@ -558,7 +559,7 @@ def _(at_equal_cost, bench, budget, free_continuations, generator, partial, slip
     bench.claim(
         "C5",
         part="error of credit: cutpoints",
-        measured=slips.error["int2"],
+        measured=slips.error["4 cuts at cutpoints"],
         baseline=slips.error["4 equal cuts"],
         direction="less",
         over="answers",
