@@ -99,16 +99,18 @@ class Switches:
         return show("advantage", torch.where(deviation > 0, centred / (deviation + EPS), centred), r"A_i=\frac{R_i-b_i}{\sigma+\epsilon}")
 
     def run(self, answers: Answers) -> Tape:
-        """What every step makes of the answers; the last one is the gradient by each token's log-probability, negated: its pull."""
+        """What every step makes of the answers. The last is the pull: how much the loss wants each token's log-probability raised."""
         logp = answers.logp.clone().requires_grad_()
         with Tape() as tape:
             show("reward", answers.rewards, r"R_i")
             advantage = self.advantage(answers.rewards, answers.task)
             clips = {"clip_low": self.clip_low, "clip_high": self.clip_high, "dual_clip": None}
             loss, _ = policy_loss(logp, answers.old_logp, advantage, answers.mask, ratio=self.ratio, aggregation=self.aggregation, **clips)
-            show("weight of a token's loss", aggregation_weights(answers.mask, self.aggregation), r"w_{i,t}")
             (gradient,) = torch.autograd.grad(loss, logp)
-            show("pull on a token", -gradient, r"w_{i,t}\,A_i\,\rho_{i,t}")
+            tokens, absent = answers.mask.sum(), ~answers.mask  # in units of an equal share, so that numbers are readable
+            weights = aggregation_weights(answers.mask, self.aggregation) * tokens
+            show("weight of a token's loss, in equal shares", weights.masked_fill(absent, torch.nan), r"w_{i,t}\,\sum m")
+            show("pull on a token", (0 - gradient * tokens).masked_fill(absent, torch.nan), r"w_{i,t}\,\sum m\;A_i\,\rho_{i,t}")
         return tape
 
 

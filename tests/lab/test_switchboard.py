@@ -48,8 +48,11 @@ def test_a_group_without_spread_is_not_divided():
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_the_pull_is_weight_times_advantage_times_ratio_where_nothing_is_clipped(ratio, aggregation):
     tape = Switches(ratio=ratio, aggregation=aggregation, clip_low=1.0, clip_high=9.0).run(ANSWERS)
-    expected = tape["weight of a token's loss"] * tape["advantage"][:, None] * tape["importance ratio"]
-    torch.testing.assert_close(tape["pull on a token"], torch.where(ANSWERS.mask, expected, 0))
+    weight = tape["weight of a token's loss, in equal shares"]
+    torch.testing.assert_close(weight[ANSWERS.mask], (aggregation_weights(ANSWERS.mask, aggregation) * ANSWERS.mask.sum())[ANSWERS.mask])
+    expected = weight * tape["advantage"][:, None] * tape["importance ratio"]
+    torch.testing.assert_close(tape["pull on a token"], expected, equal_nan=True)
+    assert torch.equal(tape["pull on a token"].isnan(), ~ANSWERS.mask)
 
 
 def test_clipped_tokens_do_not_pull():
