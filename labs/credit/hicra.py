@@ -36,13 +36,15 @@ def _(overrides, scale, seeds):
         frequent: float = setting(0.05, "share of right answers that a phrase must be in", above=0, most=1)
         problems: Literal["digits", "gsm_symbolic"] = setting("digits", "what the language model solves")
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
+        low_model: str = setting("tiny", "the model that lacks skill, likewise")
         engine: Literal["transformers", "vllm"] = setting("transformers", "what samples from the language model")
         warm_steps: int = setting(500, "steps of imitation before it is trained by reward", least=1)
         sense: float = setting(0.4, "how often the demonstrated plan fits the question", least=0, most=1)
         pupil_skill: float = setting(0.97, "probability that a demonstrated digit is right", least=0, most=1)
         pupil_low_skill: float = setting(0.75, "the same for the model that lacks skill", least=0, most=1)
         solver_seeds: int = setting(5, "seeds of the language model's training, at most", least=1)
-        solver_iterations: int = setting(16, "updates of the language model", least=1)
+        solver_tokens: int = setting(10_000, "tokens that the language model may generate in training", least=1)
+        solver_iterations: int = setting(60, "updates of the language model, at most", least=1)
         solver_tasks: int = setting(6, "problems an iteration", least=1)
         tests: int = setting(3, "how often each question is asked in a test", least=1)
         solver_rates: tuple[float, ...] = setting((5e-4, 1e-3, 2e-3), "learning rates that every method chooses its own from", above=0)
@@ -59,6 +61,8 @@ def _(overrides, scale, seeds):
                 "rates": (12.0,),
                 "batches": 20,
                 "warm_steps": 10,
+                "answers": 100,
+                "solver_tokens": 100,
                 "solver_iterations": 1,
                 "solver_tasks": 1,
                 "tests": 1,
@@ -67,7 +71,9 @@ def _(overrides, scale, seeds):
             full={
                 "problems": "gsm_symbolic",
                 "model": "Qwen/Qwen2.5-7B",
+                "low_model": "meta-llama/Llama-3.1-8B-Instruct",
                 "engine": "vllm",
+                "solver_tokens": 50_000_000,
                 "solver_iterations": 200,
                 "solver_tasks": 64,
                 "solver_rates": (1e-6,),
@@ -377,7 +383,8 @@ def _(bench, button, methods):
             solver = digits.digit_solver(model)
             corpus = digits.right_answers(model, settings.answers, seed)
         else:
-            solver = hub_solver(settings.model, task=settings.problems, engine=settings.engine)
+            name = settings.low_model if arm.get("unskilled") else settings.model
+            solver = hub_solver(name, task=settings.problems, engine=settings.engine)
             asked = solver.tasks[: 2 * settings.answers]
             corpus = successes(solver.engine, asked, GroupCollector(1, solver.params), seeded("hicra lab", "own answers", seed))
         # Few answers of few words: frequent phrases are taken as they are. Many long ones: the paper's recipe.
@@ -398,7 +405,7 @@ def _(bench, button, methods):
         reads = solver.policy if arm.get("describe") or arm.get("entropy") else None
         collector = MarkedCollector(GroupCollector(settings.group_size, solver.params), frozenset(raised), entropy_of=reads)
         update = PolicySettings(learning_rate=rate, tasks=settings.solver_tasks, clip_high=0.28, micro_batch=settings.micro_batch)
-        amounts = {"iterations": settings.solver_iterations, "group_size": settings.group_size, "evaluate_every": 4}
+        amounts = {"iterations": settings.solver_iterations, "tokens": settings.solver_tokens, "evaluate_every": 4}
         watch = {"measure": measure if arm.get("describe") else None, "folder": scratch, "report": report}
         return train_solver(solver, arm["estimator"], update, **amounts, collector=collector, seed=seed, **watch)
 
@@ -438,10 +445,10 @@ def _(bench, model):
 
     bench.figure(
         "phases",
-        phases(model.best("GRPO")),
+        phases(model.best("GRPO"), x="tokens"),
         title="Two classes of tokens during training by GRPO",
         caption="Means over seeds, at GRPO's best rate. The paper's first phase would be the fall of the execution lines.",
-        alt="Relative perplexity and entropy of planning and execution tokens, semantic entropy and length against updates.",
+        alt="Relative perplexity and entropy of planning and execution tokens, semantic entropy and length against generated tokens.",
     )
     return
 
