@@ -142,6 +142,7 @@ VARIANTS = [
     ("spo_tree", {"scale": "batch"}),
     ("a_grae", {"variant": "code", "singleton": "raw", "statistics": "trajectories"}),
     ("a_grae", {"attention": "hard", "positive_weight": 10.0}),
+    ("hicra", {"highlight": "uncertain", "entropy": torch.rand(42, 6, generator=torch.Generator().manual_seed(0))}),
     ("hicra", {"highlight": "port", "entropy": torch.rand(42, 6, generator=torch.Generator().manual_seed(0))}),
 ]
 
