@@ -68,7 +68,7 @@ class Behaviours:
         return float(((probabilities > least) & self.correct).sum() / self.correct.sum())
 
 
-def pass_at_k(success: Tensor, k: int) -> float:
+def exact_pass_at_k(success: Tensor, k: int) -> float:
     """How likely at least one of `k` independent answers is right, mean over prompts.
 
     Args:

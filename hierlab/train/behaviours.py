@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hierlab.checks import check_range
-from hierlab.envs.behaviours import Behaviours, entropy, pass_at_k
+from hierlab.envs.behaviours import Behaviours, entropy, exact_pass_at_k
 from hierlab.rollout.rollouts import Rollouts
 from hierlab.seeds import generator
 from hierlab.train.tabular import Estimator, policy_gradient, row_advantage
@@ -84,7 +84,7 @@ class BehaviourRun:
 
         Numbers: `auc` (mean Pass@1 over the looks after the first), `early` (the same over the first quarter of them), `pass_1`,
         `pass_16`, `pass_256`, `entropy_end`, `modes_end` (at the end), `collapsed` (1 or 0), and for each level what `at_level`
-        gives, named `pass_256_at_0.8`. Curves: `updates`, `pass_1_curve`, `pass_256_curve`, `entropy`, `kept_modes`; `ks` and
+        gives, named `pass_256_at_0.8`. Curves, to four digits: `updates`, `pass_1_curve`, `pass_256_curve`, `entropy`; `ks` and
         `pass_at_end`, the final Pass@k of each k.
         """
         first = self.curve(1)
@@ -99,12 +99,11 @@ class BehaviourRun:
             "collapsed": float(self.collapsed),
             **reached,
             "updates": list(self.updates),
-            "pass_1_curve": first,
-            "pass_256_curve": self.curve(256),
-            "entropy": list(self.entropy),
-            "kept_modes": list(self.kept_modes),
+            "pass_1_curve": _short(first),
+            "pass_256_curve": _short(self.curve(256)),
+            "entropy": _short(self.entropy),
             "ks": list(KS),
-            "pass_at_end": list(self.pass_at[-1]),
+            "pass_at_end": _short(self.pass_at[-1]),
         }
 
 
@@ -119,7 +118,7 @@ def train_behaviours(
     seed: int = 0,
     length_of: Estimator | None = None,
     entropy_weight: float = 0.0,
-    looks: int = 20,
+    looks: int = 12,
     report: Callable[[int, int], Any] | None = None,
 ) -> BehaviourRun:
     """Train a policy for `iterations` updates. Same arguments, same machine, same numbers to the bit.
@@ -196,6 +195,10 @@ def attempts(world: Behaviours, logits: Tensor, asked: Tensor, group_size: int, 
     )
 
 
+def _short(curve: Sequence[float]) -> list[float]:
+    return [float(f"{value:.4g}") for value in curve]
+
+
 def _update(
     world: Behaviours,
     policy: Policy,
@@ -245,4 +248,4 @@ def _look(world: Behaviours, policy: Policy) -> tuple[tuple[float, ...], float, 
     """Pass@k for each k, entropy, and share of right modes that are kept."""
     probabilities = world.logits(*policy).softmax(dim=1)
     success = world.success(probabilities)
-    return tuple(pass_at_k(success, k) for k in KS), float(entropy(probabilities).mean()), world.kept_modes(probabilities)
+    return tuple(exact_pass_at_k(success, k) for k in KS), float(entropy(probabilities).mean()), world.kept_modes(probabilities)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from hierlab.envs.behaviours import Behaviours, draw_behaviours, entropy, pass_at_k
+from hierlab.envs.behaviours import Behaviours, draw_behaviours, entropy, exact_pass_at_k
 from hierlab.seeds import generator
 
 
@@ -37,14 +37,14 @@ def test_logits_have_a_part_of_their_own_and_a_shared_one():
 
 def test_pass_at_k_is_exact():
     success = f64([0.0, 0.5, 1.0])
-    assert pass_at_k(success, 1) == pytest.approx(0.5)
-    assert pass_at_k(success, 3) == pytest.approx((0 + 0.875 + 1) / 3)
+    assert exact_pass_at_k(success, 1) == pytest.approx(0.5)
+    assert exact_pass_at_k(success, 3) == pytest.approx((0 + 0.875 + 1) / 3)
 
 
 def test_pass_at_k_is_the_share_of_draws_that_hit():
     success = f64([0.1, 0.4])
     draws = torch.rand(20_000, 2, 4, generator=generator("hits"), dtype=torch.float64) < success[:, None]
-    assert pass_at_k(success, 4) == pytest.approx(float(draws.any(dim=2).double().mean()), abs=0.01)
+    assert exact_pass_at_k(success, 4) == pytest.approx(float(draws.any(dim=2).double().mean()), abs=0.01)
 
 
 def test_entropy():
@@ -68,7 +68,7 @@ def test_a_drawn_world_is_as_asked():
     assert world.features.shape == (200, 30, 5)
     assert set(world.correct.sum(dim=1).tolist()) == {1, 2, 3, 4}
     success = world.success(world.logits(world.own, world.shared).softmax(dim=1))
-    assert 0.15 < pass_at_k(success, 1) < 0.5
+    assert 0.15 < exact_pass_at_k(success, 1) < 0.5
     assert success.std() > 0.1  # easy and hard prompts
 
 
@@ -95,7 +95,7 @@ def test_wrong_usage_is_refused():
     with pytest.raises(ValueError, match=r"shared must have shape \[3\]"):
         small(shared=torch.zeros(2))
     with pytest.raises(ValueError, match="k must be at least 1"):
-        pass_at_k(f64([0.5]), 0)
+        exact_pass_at_k(f64([0.5]), 0)
     for name, value in {"prompts": 0, "behaviours": 1, "most_correct": 60, "features": 0, "spread": -1.0, "difficulty": -1.0}.items():
         with pytest.raises(ValueError, match=f"{name} must be a number in"):
             draw_behaviours(generator(0), **{name: value})
