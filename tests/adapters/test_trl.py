@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch.nn.functional import pad
 
 from hierlab.adapters import grpo_trainer
 from hierlab.credit import gae, gigpo, grpo, hicra, reinforce_plus_plus, rloo, spo
@@ -156,6 +162,31 @@ def test_gradient_accumulation_changes_nothing(tmp_path):
     whole = trained(tmp_path / "a", rloo).seen[0]
     parts = trained(tmp_path / "b", rloo, per_device_train_batch_size=4, gradient_accumulation_steps=2).seen[0]
     torch.testing.assert_close(whole["advantages"], parts["advantages"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rloo", "gae"])
+def test_two_processes_see_whole_groups_and_take_their_share(tmp_path, kind):
+    """Six rows a process and groups of four: the second group lies in both."""
+    script = Path(__file__).with_name("train_in_two.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone", str(script)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([*command, kind, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    ranks = [load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1)]
+    assert torch.equal(ranks[0]["rewards"], ranks[1]["rewards"])
+    rewards = ranks[0]["rewards"]
+    if kind == "rloo":
+        expected = rloo(rewards, torch.arange(12) // SIZE)
+        torch.testing.assert_close(torch.cat([rank["advantages"] for rank in ranks]), expected)
+        return
+    width = max(rank["completion_ids"].shape[1] for rank in ranks)  # each process pads to its own longest completion
+    ids, mask, advantages = (
+        torch.cat([pad(rank[name], (0, width - rank[name].shape[1])) for rank in ranks])
+        for name in ("completion_ids", "completion_mask", "advantages")
+    )
+    expected = estimate(expected_columns({"rewards": rewards, "completion_mask": mask}) | {"values": ids / 10}, gae)
+    torch.testing.assert_close(advantages, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_missing_column_is_named(tmp_path):
