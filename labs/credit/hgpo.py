@@ -33,7 +33,7 @@ def _(overrides, scale, seeds):
         group_size: int = setting(8, "rollouts a task", least=2)
         memory: int = setting(4, "past observations that the table reads in SearchHouse", least=0)
         rates: tuple[float, ...] = setting(
-            (0.6, 1.3, 2.8, 6.0, 13.0), "step sizes in SearchHouse that every method chooses its own from", above=0
+            (1.3, 2.8, 6.0, 13.0, 27.0), "step sizes in SearchHouse that every method chooses its own from", above=0
         )
         agent: Literal["novice", "alfworld"] = setting("novice", "the language model and its games: TextWorld's or ALFWorld's")
         model: str = setting("tiny", "the language model: tiny, or at full scale a hub id or folder")
@@ -41,10 +41,10 @@ def _(overrides, scale, seeds):
         houses: int = setting(1000, "houses in which the novice has watched an expert", least=1)
         warm_steps: int = setting(500, "steps of its imitation", least=1)
         games: int = setting(64, "games that it trains on", least=1)
-        held_out: int = setting(64, "games of each kind that it is tested on", least=1)
+        held_out: int = setting(48, "games of each kind that it is tested on", least=1)
         history: int = setting(2, "past turns that the language model reads, and that its turns are grouped by", least=0)
         agent_seeds: int = setting(3, "seeds of the language model's training, at most", least=1)
-        agent_iterations: int = setting(10, "updates of the language model", least=1)
+        agent_iterations: int = setting(8, "updates of the language model", least=1)
         agent_tasks: int = setting(8, "games an iteration", least=1)
         agent_rates: tuple[float, ...] = setting((2e-4, 6e-4, 1.8e-3), "learning rates that every method chooses its own from", above=0)
         mini_batches: int = setting(1, "optimiser steps a batch of rollouts", least=1)
@@ -62,7 +62,7 @@ def _(overrides, scale, seeds):
                 "level_groups": 30,
                 "iterations": 2,
                 "memory": 2,
-                "rates": (2.8,),
+                "rates": (6.0,),
                 "houses": 10,
                 "warm_steps": 10,
                 "games": 2,
