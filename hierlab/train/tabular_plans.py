@@ -211,11 +211,17 @@ def monte_carlo_values(
     Raises:
         ValueError: as `collect_plans`.
     """
+    return _learnt_from(world, policy, episodes, generator, gamma)[0]
+
+
+def _learnt_from(
+    world: FiniteWorld, policy: PlanPolicy, episodes: int, generator: torch.Generator, gamma: float = 1.0
+) -> tuple[CriticTables, int]:
+    """The critic that so many episodes make, and how many turns they took."""
     rollouts = collect_plans(world, policy, groups=1, group_size=episodes, generator=generator)
     returns = returns_to_go(rollouts.rewards, group_ids(rollouts.trajectory), rollouts.turn, gamma)
-    return CriticTables.zeros(len(world.contexts), policy.subgoal.shape[1]).learn(
-        rollouts, CriticTables(returns, returns, returns, returns)
-    )
+    critic = CriticTables.zeros(len(world.contexts), policy.subgoal.shape[1])
+    return critic.learn(rollouts, CriticTables(returns, returns, returns, returns)), len(rollouts)
 
 
 def decision_advantage(rollouts: Rollouts, estimator: Estimator) -> Tensor:
@@ -323,6 +329,7 @@ def train_plans(
     length_of: Estimator | None = None,
     critic: Critic = "learnt",
     critic_rate: float = 0.5,
+    head_start: int = 0,
     targets: Targets = "code",
     sight: Sight = "state",
     keep_penalty: float = 0.0,
@@ -346,6 +353,8 @@ def train_plans(
         critic: "exact" asks an oracle for the values of the present policy, turn by turn, instead of learning them: what is left when no
             critic errs.
         critic_rate: how far the critic moves towards the mean target of an iteration.
+        head_start: episodes of the first policy that the critic has learnt from before the first update (their mean returns); they count
+            in `PlanRun.turns` as turns of the first iteration.
         targets: what the planner's and the executor's heads learn towards, see `hierlab.credit.hae`. The flat critic learns the return.
         sight: what the flat critic sees, see `CriticTables.read`.
         keep_penalty: what an episode pays for keeping, shared out over its turns (`hierlab.credit.shaped_rewards`, "normalised").
@@ -357,10 +366,12 @@ def train_plans(
     check_choice("critic", critic, Critic)
     check_range("rate", rate, 0)
     check_range("critic_rate", critic_rate, 0, 1)
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    if iterations < 1 or head_start < 0:
+        raise ValueError(f"iterations must be at least 1 and head_start at least 0, got {iterations} and {head_start}")
     policy = PlanPolicy(*(table.double() for table in policy))
-    learnt = CriticTables.zeros(len(world.contexts), policy.subgoal.shape[1])
+    learnt, spent = CriticTables.zeros(len(world.contexts), policy.subgoal.shape[1]), 0
+    if head_start:
+        learnt, spent = _learnt_from(world, policy, head_start, generator("plans", seed, "head start"))
     success, records = [plan_success(world, policy)], []
     for iteration in range(iterations):
         played = collect_plans(world, policy, groups=1, group_size=episodes, generator=generator("plans", seed, iteration))
@@ -373,7 +384,7 @@ def train_plans(
         update = _update(policy, rollouts, estimator)
         if length_of is not None and bool(update.any()):
             update = update * (_update(policy, rollouts, length_of).norm() / update.norm())
-        records.append(_statistics(rollouts, update))
+        records.append(_statistics(rollouts, update) | {"turns": len(rollouts) + (0 if iteration else spent)})
         learnt = learnt.learn(rollouts, _targets(rollouts, targets), critic_rate)
         steps = update.split([table.numel() for table in policy])
         policy = PlanPolicy(*(table + rate * step.view_as(table) for table, step in zip(policy, steps, strict=True)))
@@ -416,5 +427,4 @@ def _statistics(rollouts: Rollouts, update: Tensor) -> dict[str, Any]:
         "switch_rate": float(rollouts["switch"][later].double().mean()) if later.any() else 0.0,
         "entropy": float(-rollouts.old_logp[taken].mean()),
         "update_norm": float(update.norm()),
-        "turns": len(rollouts),
     }

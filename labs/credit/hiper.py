@@ -36,6 +36,7 @@ def _(overrides, scale, seeds):
         obedience: float = setting(0.75, "how often the first policy walks towards its subgoal", above=0, most=0.99)
         switching: float = setting(0.2, "how often the first policy names a new subgoal", above=0, most=0.99)
         critic_rate: float = setting(0.5, "how far the critic moves towards an iteration's mean target", least=0, most=1)
+        head_start: int = setting(200, "episodes that the critic has seen before the first update, in the arms that let it", least=1)
         keep_penalty: float = setting(3.5, "what keeping the subgoal costs an episode, in the arm that pays for it", least=0)
         rates: tuple[float, ...] = setting((0.8, 2.5, 8.0), "step sizes in the corridor that every method chooses its own from", above=0)
         agent: Literal["house", "alfworld"] = setting("house", "what the language model plays")
@@ -513,6 +514,8 @@ def _(bench, choice, grpo, hiper, partial, train_in_corridor, turn_gae):
         "paper's switch": {"estimator": partial(hiper, switch_advantage="paper")},
         "paper's switch and targets": {"estimator": partial(hiper, switch_advantage="paper"), "targets": "paper"},
         "keep penalty": {"estimator": hiper, "keep_penalty": bench.settings.keep_penalty},
+        "HiPER, head start": {"estimator": hiper, "head_start": bench.settings.head_start},
+        "flat GAE, head start": {"estimator": turn_gae, "head_start": bench.settings.head_start},
         "HiPER, exact critic": {"estimator": hiper, "critic": "exact"},
         "flat GAE, exact critic": {"estimator": turn_gae, "critic": "exact"},
     }

@@ -166,6 +166,16 @@ def test_an_exact_critic_leaves_a_step_ahead_without_noise_of_what_follows():
     assert runs[0].success[-1] > runs[1].success[-1]
 
 
+def test_a_head_start_is_counted_and_leaves_the_episodes_as_they_were():
+    corridor = KeyCorridor(2, cells=5, horizon=16)
+    shared = {"rate": 0.0, "iterations": 2, "episodes": 8}
+    plain, ahead = (train_plans(corridor.world(), corridor.novice(), hiper, head_start=n, **shared) for n in (0, 50))
+    assert ahead.switch_rate == plain.switch_rate
+    assert ahead.turns[0] > plain.turns[0] + 50
+    assert ahead.turns[1] == plain.turns[1]
+    assert ahead.update_norm[0] != plain.update_norm[0]
+
+
 def test_paying_for_keeping_makes_it_rare():
     corridor = KeyCorridor(1, cells=5, horizon=6)
     shared = {"rate": 1.0, "iterations": 10, "episodes": 32}
@@ -195,7 +205,7 @@ def test_estimators_that_return_anything_else_are_refused():
 
 
 def test_settings_out_of_range_are_refused():
-    for wrong in ({"rate": -1.0}, {"rate": 1.0, "iterations": 0}, {"rate": 1.0, "critic_rate": 2.0}):
+    for wrong in ({"rate": -1.0}, {"rate": 1.0, "iterations": 0}, {"rate": 1.0, "critic_rate": 2.0}, {"rate": 1.0, "head_start": -1}):
         with pytest.raises(ValueError, match=list(wrong)[-1]):
             train_plans(WORLD, POLICY, turn_gae, **wrong)
     with pytest.raises(ValueError, match="group_size"):
