@@ -507,14 +507,15 @@ def _(bench, mined, model, quality, table):
 
     if spoken:
 
-        def relative_fall(curve):
-            return [1 - sum(values[-3:]) / max(1e-9, sum(values[:3])) for values in curve]
+        def fall(curve):
+            """From the first three points of each seed's curve to the last three."""
+            return [sum(values[:3]) / 3 - sum(values[-3:]) / 3 for values in curve]
 
         bench.claim(
             "C2",
-            measured=relative_fall(plain.planning_errors),
-            baseline=relative_fall(plain.execution_errors),
-            note="Fall as a share of where each kind of error began, over training by GRPO.",
+            measured=fall(plain.planning_errors),
+            baseline=fall(plain.execution_errors),
+            note="In shares of all answers, over training by GRPO. Execution can only be seen to fail where the plan is right.",
         )
     else:
         bench.not_tested("C2", "Errors are told apart in digit questions only.")
