@@ -39,7 +39,7 @@ from torch import Tensor
 from hierlab.checks import as_mask, check_choice, check_finite, check_floats, check_range, check_rows
 from hierlab.credit.segments import segments_between, spread, value_steps
 from hierlab.credit.trees import backed_up_values, path_share, tree_of
-from hierlab.ops import Scale, group_ids, group_mean, group_relative, group_sum
+from hierlab.ops import Scale, group_mean, group_relative
 from hierlab.ops import whiten as standardise
 from hierlab.trace import recording, show
 
@@ -127,7 +127,8 @@ def spo_tree(
         eps: added to the deviation.
         weight: "segment" (code): every segment counts as one sample, so that late ones, of which a tree has more, outweigh early ones,
             and the loss does not follow the policy gradient. "path": every segment counts as often as independent responses would
-            hold it, $L\,w(n)$, with $L$ the leaves of its task and $w(n)$ the chance that a walk from the prompt passes through it.
+            hold it, $\overline{L}\,w(n)$, with $\overline{L}$ the mean number of leaves of a task and $w(n)$ the chance that a walk from
+            the prompt passes through it.
 
     Returns:
         [N] advantages, to be spread over the tokens of each segment; those of siblings add up to 0.
@@ -152,8 +153,9 @@ def spo_tree(
     )
     if weight == "segment":
         return advantage
-    leaves = group_sum(tree.leaf.to(advantage.dtype), group_ids(task, device=rewards.device))
-    return show("weighted advantage", advantage * path_share(tree) * leaves, r"L\,w(n)\,\hat A(n)")
+    share = path_share(tree)
+    leaves = tree.leaf.sum() / share[tree.leaf].sum()  # a tree's own would bend the gradient: they depend on how its answers went
+    return show("weighted advantage", advantage * share * leaves, r"\overline{L}\,w(n)\,\hat A(n)")
 
 
 def best_of_gain(

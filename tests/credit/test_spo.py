@@ -134,6 +134,9 @@ def test_paths_weigh_early_segments_by_the_leaves_behind_them():
     rewards = f64(0, 0, 1, 0, 0, 1, 1, 0)
     plain, weighted = spo_tree(rewards, *columns), spo_tree(rewards, *columns, weight="path")
     torch.testing.assert_close(weighted, plain * f64(3, 3, *[1] * 6), check_dtype=False)
+    # beside a tree of two leaves, the mean is four leaves
+    joined = spo_tree(torch.cat([rewards, f64(1, 0)]), ["t"] * 8 + ["u"] * 2, [*node, "a", "b"], [*columns[2], None, None], weight="path")
+    torch.testing.assert_close(joined, torch.cat([weighted * 4 / 6, f64(0.5, -0.5) * 4 / 2]), check_dtype=False)
     with pytest.raises(ValueError, match="weight must be one of 'segment', 'path', got 'leaf'"):
         spo_tree(rewards, *columns, weight="leaf")
 
