@@ -34,12 +34,12 @@ def _(overrides, scale, seeds):
         problems: int = setting(4000, "problems to train on", least=1)
         held_out: int = setting(200, "problems to test on", least=1)
         warm_steps: int = setting(450, "steps of imitation before the tiny model is trained by reward", least=1)
-        budget: int = setting(20000, "tokens that a training run may generate, dropped groups counted", least=1)
+        budget: int = setting(15000, "tokens that a training run may generate, dropped groups counted", least=1)
         iterations: int = setting(200, "updates of the language model, at most", least=1)
         tasks: int = setting(16, "problems an update", least=1)
         mini_batches: int = setting(4, "optimiser steps a batch of rollouts", least=1)
         micro_batch: int = setting(512, "rows a forward pass; changes memory and speed, not the result", least=1)
-        rates: tuple[float, ...] = setting((3e-4, 1e-3), "learning rates that every method chooses its own from", above=0)
+        rates: tuple[float, ...] = setting((5e-4, 1e-3, 2e-3), "learning rates that every method chooses its own from", above=0)
         most: int = setting(20, "batches that dynamic sampling tries before it gives up", least=0)
 
     bench = Bench(
@@ -421,7 +421,7 @@ def _(bench, strays):
         "ratios",
         histogram,
         title="Importance ratios after the last step on a batch",
-        caption="One seed at the larger rate. An answer's log-ratio is the mean of its tokens'.",
+        caption="One seed at the largest rate. An answer's log-ratio is the mean of its tokens'.",
         alt="Two histograms around 0: that of answers is narrower than that of tokens.",
     )
     return
