@@ -48,7 +48,7 @@ def _(overrides, scale, seeds):
         group_size: int = setting(8, "answers to each problem, for methods that compare them", least=2)
         chain_size: int = setting(2, "answers to each problem, for methods that value segments (paper: 8)", least=1)
         group_tasks: int = setting(16, "problems an update, for methods that compare answers", least=1)
-        chain_tasks: int = setting(16, "problems an update, for methods that value segments", least=1)
+        chain_tasks: int = setting(8, "problems an update, for methods that value segments", least=1)
         tree_tasks: int = setting(4, "problems an update, for trees", least=1)
         answer_tasks: int = setting(8, "problems an update where continuations are free", least=1)
         answer_size: int = setting(4, "answers to each of them", least=2)
@@ -422,7 +422,7 @@ def _():
             solver = hub_solver(settings.model, engine=settings.engine)
         params, masked = solver.params, {"threshold": 0.9 if arm["masked"] else None}
         if "cut" in arm:
-            size, tasks = arm.get("size", settings.chain_size), settings.chain_tasks
+            size, tasks = arm.get("size", settings.chain_size), max(1, round(settings.chain_tasks * arm["share"]))
             collector = ChainCollector(size, params, settings.continuations, arm["cut"], **masked)
         elif "tree" in arm:
             tasks = settings.tree_tasks
@@ -445,17 +445,19 @@ def _():
 def _(bench, button, cutpoint_starts, equal_starts, grpo, partial, spo, spo_tree, train):
     from hierlab.credit import dr_grpo
 
-    def chain_arm(cut, masked=True):
-        return {"estimator": partial(spo, whiten=True, **({} if masked else {"threshold": None})), "cut": cut, "masked": masked}
+    def chain_arm(cut, masked=True, share=1.0):
+        """`share` of the problems, so that an update costs about as much whatever the cut."""
+        estimator = partial(spo, whiten=True) if masked else partial(spo, whiten=True, threshold=None)
+        return {"estimator": estimator, "cut": cut, "masked": masked, "share": share}
 
     int2 = partial(cutpoint_starts, interval=2)
     arms = {
         "GRPO": {"estimator": grpo, "masked": False},
         "Dr.GRPO": {"estimator": dr_grpo, "masked": False},
         "GRPO, unsure tokens": {"estimator": grpo, "masked": True},
-        "SPO int1": chain_arm(partial(cutpoint_starts, interval=1)),
+        "SPO int1": chain_arm(partial(cutpoint_starts, interval=1), share=0.5),
         "SPO int2": chain_arm(int2),
-        "SPO one segment": chain_arm(partial(cutpoint_starts, num_segments=1)),
+        "SPO one segment": chain_arm(partial(cutpoint_starts, num_segments=1), share=2.0),
         "SPO int2, no mask": chain_arm(int2, masked=False),
         "SPO 4 equal cuts": chain_arm(partial(equal_starts, num_segments=4)),
         "SPO-tree": {"estimator": spo_tree, "tree": True, "masked": True},
