@@ -35,18 +35,16 @@ Policy = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class BehaviourRun:
-    """What a training run was like, looked at before it, every so often, and after it. R looks, K numbers of answers.
+    """What a training run was like, before it and after each of I updates. K numbers of answers.
 
     Attributes:
-        updates: [R] updates done.
-        pass_at: [R, K] exact Pass@k for each k of `KS`.
-        entropy: [R] of the policy in nats, mean over prompts.
-        kept_modes: [R] share of right behaviours with a probability above 2 %.
-        gradient_norm: [R - 1] mean length of the updates since the last look, before the rate.
+        pass_at: [I + 1, K] exact Pass@k for each k of `KS`.
+        entropy: [I + 1] of the policy in nats, mean over prompts.
+        kept_modes: [I + 1] share of right behaviours with a probability above 2 %.
+        gradient_norm: [I] length of each update, before the rate.
         own, shared: the policy at the end.
     """
 
-    updates: tuple[int, ...]
     pass_at: tuple[tuple[float, ...], ...]
     entropy: tuple[float, ...]
     kept_modes: tuple[float, ...]
@@ -55,7 +53,7 @@ class BehaviourRun:
     shared: Tensor
 
     def curve(self, k: int) -> list[float]:
-        """[R] Pass@k at each look."""
+        """[I + 1] Pass@k before each update and after the last."""
         return [row[KS.index(k)] for row in self.pass_at]
 
     @property
@@ -65,13 +63,13 @@ class BehaviourRun:
         return first[-1] < COLLAPSE * max(first)
 
     def at_level(self, level: float) -> dict[str, float]:
-        """What the policy was like when its Pass@1 first reached `level`, on a straight line between two looks.
+        """What the policy was like when its Pass@1 first reached `level`, on a straight line between two updates.
 
         Returns:
             `pass_16`, `pass_256`, `entropy` and `updates`; and `reached`, 1 or 0. A run that never gets there is taken at its best Pass@1.
         """
         first = self.curve(1)
-        columns = {"pass_16": self.curve(16), "pass_256": self.curve(256), "entropy": self.entropy, "updates": self.updates}
+        columns = {"pass_16": self.curve(16), "pass_256": self.curve(256), "entropy": self.entropy, "updates": range(len(first))}
         place = next((i for i, value in enumerate(first) if value >= level), None)
         if not place:  # never, or from the start
             place = first.index(max(first)) if place is None else 0
@@ -79,16 +77,17 @@ class BehaviourRun:
         share = (level - first[place - 1]) / (first[place] - first[place - 1])
         return {name: c[place - 1] + share * (c[place] - c[place - 1]) for name, c in columns.items()} | {"reached": 1.0}
 
-    def values(self, levels: Sequence[float] = ()) -> dict[str, float | list[float]]:
+    def values(self, levels: Sequence[float] = (), points: int = 13) -> dict[str, float | list[float]]:
         """The run as numbers and curves, as `Bench.compare` wants them.
 
-        Numbers: `auc` (mean Pass@1 over the looks after the first), `early` (the same over the first quarter of them), `pass_1`,
-        `pass_16`, `pass_256`, `entropy_end`, `modes_end` (at the end), `collapsed` (1 or 0), and for each level what `at_level`
-        gives, named `pass_256_at_0.8`. Curves, to four digits: `updates`, `pass_1_curve`, `pass_256_curve`, `entropy`; `ks` and
-        `pass_at_end`, the final Pass@k of each k.
+        Numbers: `auc` (mean Pass@1 after each update), `early` (the same over the first quarter of them), `pass_1`, `pass_16`,
+        `pass_256`, `entropy_end`, `modes_end` (at the end), `collapsed` (1 or 0), and for each level what `at_level` gives, named
+        `pass_256_at_0.8`. Curves of at most so many points, to four digits: `updates`, `pass_1_curve`, `pass_256_curve`, `entropy`;
+        `ks` and `pass_at_end`, the final Pass@k of each k.
         """
         first = self.curve(1)
         early = first[1 : 1 + max(1, (len(first) - 1) // 4)]
+        kept = sorted({round(i * (len(first) - 1) / max(1, points - 1)) for i in range(points)})
         reached = {f"{name}_at_{level:g}": value for level in levels for name, value in self.at_level(level).items()}
         return {
             "auc": sum(first[1:]) / len(first[1:]),
@@ -98,12 +97,12 @@ class BehaviourRun:
             "modes_end": self.kept_modes[-1],
             "collapsed": float(self.collapsed),
             **reached,
-            "updates": list(self.updates),
-            "pass_1_curve": _short(first),
-            "pass_256_curve": _short(self.curve(256)),
-            "entropy": _short(self.entropy),
+            "updates": kept,
+            "pass_1_curve": _short(first, kept),
+            "pass_256_curve": _short(self.curve(256), kept),
+            "entropy": _short(self.entropy, kept),
             "ks": list(KS),
-            "pass_at_end": _short(self.pass_at[-1]),
+            "pass_at_end": _short(self.pass_at[-1], range(len(KS))),
         }
 
 
@@ -118,7 +117,6 @@ def train_behaviours(
     seed: int = 0,
     length_of: Estimator | None = None,
     entropy_weight: float = 0.0,
-    looks: int = 12,
     report: Callable[[int, int], Any] | None = None,
 ) -> BehaviourRun:
     """Train a policy for `iterations` updates. Same arguments, same machine, same numbers to the bit.
@@ -134,8 +132,7 @@ def train_behaviours(
         length_of: the control that separates an idea from its scale: each update keeps the direction that `estimator` gives it,
             but gets the length that this estimator's update would have had on the same attempts.
         entropy_weight: what the entropy of the iteration's prompts counts in the objective; its gradient is exact.
-        looks: how often the policy is looked at, besides before training.
-        report: called as `report(done, iterations)` at each look.
+        report: called as `report(done, iterations)` after each update.
 
     Raises:
         ValueError: if a number is out of range, or an estimator returns anything but one finite number a row.
@@ -143,27 +140,21 @@ def train_behaviours(
     check_range("rate", rate, 0)
     check_range("entropy_weight", entropy_weight, 0)
     check_range("prompts", prompts, 1, len(world.correct))
-    check_range("looks", looks, 1)
     if iterations < 1 or group_size < 1:
         raise ValueError(f"iterations and group_size must be at least 1, got {iterations} and {group_size}")
-    stops = {round(iterations * look / looks) for look in range(looks + 1)}
     policy = world.own.clone(), world.shared.clone()
-    seen, lengths = [(0, *_look(world, policy))], []
-    norms: list[float] = []
+    seen, norms = [_look(world, policy)], []
     for iteration in range(iterations):
         draw = generator("behaviours", seed, iteration)
         asked = torch.randperm(len(world.correct), generator=draw)[:prompts]
         update = _update(world, policy, asked, estimator, length_of, entropy_weight, group_size, draw)
         norms.append(_length(update))
         policy = policy[0] + rate * update[0], policy[1] + rate * update[1]
-        if iteration + 1 in stops:
-            seen.append((iteration + 1, *_look(world, policy)))
-            lengths.append(sum(norms) / len(norms))
-            norms.clear()
-            if report:
-                report(iteration + 1, iterations)
-    updates, pass_at, entropies, modes = zip(*seen, strict=True)
-    return BehaviourRun(updates, pass_at, entropies, modes, tuple(lengths), *policy)
+        seen.append(_look(world, policy))
+        if report:
+            report(iteration + 1, iterations)
+    pass_at, entropies, modes = zip(*seen, strict=True)
+    return BehaviourRun(pass_at, entropies, modes, tuple(norms), *policy)
 
 
 def attempts(world: Behaviours, logits: Tensor, asked: Tensor, group_size: int, draw: torch.Generator) -> Rollouts:
@@ -195,8 +186,8 @@ def attempts(world: Behaviours, logits: Tensor, asked: Tensor, group_size: int, 
     )
 
 
-def _short(curve: Sequence[float]) -> list[float]:
-    return [float(f"{value:.4g}") for value in curve]
+def _short(curve: Sequence[float], kept: Sequence[int]) -> list[float]:
+    return [float(f"{curve[i]:.4g}") for i in kept]
 
 
 def _update(

@@ -388,7 +388,7 @@ def _(among, bench):
     lopsided = replace(among, arms=("GRPO", "positive-dominant", "negative-dominant", "easy focus", "hard focus"))
     bench.figure(
         "lopsided",
-        lopsided.plot(x="updates", y="pass_1_curve"),
+        lopsided.plot(x="updates", y="pass_1_curve").update_yaxes(title="Pass@1"),
         title="Breaking one symmetry at a time: Pass@1",
         caption="Exact Pass@1 against updates: mean over seeds with 95 % intervals.",
         alt="Learning curves of GRPO and its four lopsided controls at the shared and at their own best step size.",
@@ -401,7 +401,7 @@ def _(among, bench, replace):
     rivals = ("GRPO", "A-GRAE", "GRPO, A-GRAE's step", "GRPO + entropy bonus", "shift only", "damping only")
     bench.figure(
         "a-grae-entropy",
-        replace(among, arms=rivals).plot(x="updates", y="entropy"),
+        replace(among, arms=rivals).plot(x="updates", y="entropy").update_yaxes(type="log"),
         title="Entropy during training",
         caption="Entropy of the policy in nats, mean over prompts: mean over seeds with 95 % intervals.",
         alt="Entropy of GRPO, A-GRAE, its parts and the two fair controls, at the shared and at their own best step size.",
@@ -413,7 +413,7 @@ def _(among, bench, replace):
 def _(among, bench, replace, rivals):
     answers = replace(among, arms=(*rivals[:4], "positive-dominant", "negative-dominant")).plot(x="ks", y="pass_at_end", rate="best")
     answers.update_xaxes(type="log", title="k, answers a prompt", tickvals=[1, 4, 16, 64, 256])
-    answers.update_yaxes(title="Pass@k")
+    answers.update_yaxes(title="Pass@k").update_layout(legend={"y": -0.3})
     bench.figure(
         "pass-at-k",
         answers,

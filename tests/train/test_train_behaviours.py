@@ -17,15 +17,15 @@ def without_features(world=WORLD):
 
 
 def train(estimator=grpo, world=WORLD, **options):
-    return train_behaviours(world, estimator, **{"rate": 0.5, "iterations": 10, "prompts": 4, "looks": 5} | options)
+    return train_behaviours(world, estimator, **{"rate": 0.5, "iterations": 10, "prompts": 4} | options)
 
 
 # --- degenerate sizes ---
 
 
 def test_one_attempt_at_one_prompt_is_a_batch():
-    run = train(iterations=1, prompts=1, group_size=1, looks=1)
-    assert run.updates == (0, 1)
+    run = train(iterations=1, prompts=1, group_size=1)
+    assert len(run.pass_at) == 2
     assert torch.equal(run.own, WORLD.own)  # a lone attempt teaches nothing
 
 
@@ -35,8 +35,8 @@ def test_rate_zero_changes_nothing():
     assert min(run.gradient_norm) > 0
 
 
-def test_more_looks_than_updates():
-    assert train(iterations=2, looks=20).updates == (0, 1, 2)
+def test_more_points_than_updates():
+    assert train(iterations=2).values()["updates"] == [0, 1, 2]
 
 
 # --- closed form ---
@@ -62,14 +62,14 @@ def test_an_update_is_the_gradient_of_the_objective():
     objective = (logp[rollouts.task, rollouts.response_ids[:, 0]] * grpo(rollouts.rewards, rollouts.task)).sum() / 8
     objective = objective + 0.3 * entropy(logp.exp())[asked].sum()
     expected = torch.autograd.grad(objective, (own, shared))
-    run = train(iterations=1, looks=1, entropy_weight=0.3)
+    run = train(iterations=1, entropy_weight=0.3)
     torch.testing.assert_close(run.own, WORLD.own + 0.5 * expected[0])
     torch.testing.assert_close(run.shared, WORLD.shared + 0.5 * expected[1])
 
 
 def test_a_zero_sum_leaves_logits_alone_that_nobody_sampled_unless_prompts_share_features():
     for world, moves in ((without_features(), False), (WORLD, True)):
-        run = train(world=world, iterations=1, looks=1)
+        run = train(world=world, iterations=1)
         asked = torch.randperm(6, generator=(draw := generator("behaviours", 0, 0)))[:4]
         rollouts = attempts(world, world.logits(world.own, world.shared), asked, 8, draw)
         sampled = torch.zeros_like(world.correct)
@@ -79,8 +79,8 @@ def test_a_zero_sum_leaves_logits_alone_that_nobody_sampled_unless_prompts_share
 
 
 def test_the_control_has_the_length_of_the_other_update():
-    plain, long = (train(iterations=1, looks=1, length_of=other) for other in (None, partial(a_grae, positive_weight=10.0)))
-    other = train(partial(a_grae, positive_weight=10.0), iterations=1, looks=1)
+    plain, long = (train(iterations=1, length_of=other) for other in (None, partial(a_grae, positive_weight=10.0)))
+    other = train(partial(a_grae, positive_weight=10.0), iterations=1)
     assert long.gradient_norm[0] == pytest.approx(other.gradient_norm[0])
     one, two = plain.own - WORLD.own, long.own - WORLD.own
     torch.testing.assert_close(one / one.norm(), two / two.norm())
@@ -122,20 +122,18 @@ def run_of(pass_1, pass_256=None, entropy=None):
     looks = len(pass_1)
     rows = tuple((p, *[0.9] * (len(KS) - 2), q) for p, q in zip(pass_1, pass_256 or [0.95] * looks, strict=True))
     tables = torch.zeros(1, 2), torch.zeros(1)
-    return BehaviourRun(
-        tuple(range(0, 10 * looks, 10)), rows, tuple(entropy or [1.0] * looks), (1.0,) * looks, (1.0,) * (looks - 1), *tables
-    )
+    return BehaviourRun(rows, tuple(entropy or [1.0] * looks), (1.0,) * looks, (1.0,) * (looks - 1), *tables)
 
 
 def test_the_state_at_a_level_lies_on_a_line_between_two_looks():
     run = run_of([0.2, 0.4, 0.8], pass_256=[1.0, 0.9, 0.7], entropy=[3.0, 2.0, 1.0])
-    assert run.at_level(0.5) == pytest.approx({"pass_16": 0.9, "pass_256": 0.85, "entropy": 1.75, "updates": 12.5, "reached": 1})
+    assert run.at_level(0.5) == pytest.approx({"pass_16": 0.9, "pass_256": 0.85, "entropy": 1.75, "updates": 1.25, "reached": 1})
     assert run.at_level(0.1) == pytest.approx({"pass_16": 0.9, "pass_256": 1.0, "entropy": 3.0, "updates": 0, "reached": 1})
 
 
 def test_a_level_that_is_never_reached_is_taken_at_the_best_look():
     run = run_of([0.2, 0.6, 0.5], pass_256=[1.0, 0.8, 0.7])
-    assert run.at_level(0.9) == pytest.approx({"pass_16": 0.9, "pass_256": 0.8, "entropy": 1, "updates": 10, "reached": 0})
+    assert run.at_level(0.9) == pytest.approx({"pass_16": 0.9, "pass_256": 0.8, "entropy": 1, "updates": 1, "reached": 0})
 
 
 def test_collapse_is_the_loss_of_half_of_what_there_was():
@@ -149,9 +147,10 @@ def test_values_are_finite_numbers_and_curves_of_equal_length():
     assert {"auc", "early", "pass_1", "pass_256", "collapsed", "pass_256_at_0.5", "reached_at_0.9"} <= set(values)
     for value in values.values():
         assert all(math.isfinite(v) for v in (value if isinstance(value, list) else [value]))
-    assert {len(values[name]) for name in ("updates", "pass_1_curve", "pass_256_curve", "entropy")} == {6}
+    assert {len(values[name]) for name in ("updates", "pass_1_curve", "pass_256_curve", "entropy")} == {11}
+    assert train(iterations=40).values(points=5)["updates"] == [0, 10, 20, 30, 40]
     assert len(values["ks"]) == len(values["pass_at_end"]) == len(KS)
-    assert values["auc"] == pytest.approx(sum(values["pass_1_curve"][1:]) / 5, abs=1e-4)
+    assert values["auc"] == pytest.approx(sum(values["pass_1_curve"][1:]) / 10, abs=1e-4)
 
 
 # --- wrong usage ---
