@@ -27,7 +27,7 @@ def _(overrides, scale, seeds):
     class Settings:
         groups: int = setting(5000, "random groups on which the identities are checked, a seed", least=10)
         batches: int = setting(200, "batches under the microscope", least=2)
-        iterations: int = setting(120, "updates in the world of behaviours", least=1)
+        iterations: int = setting(100, "updates in the world of behaviours", least=1)
         prompts: int = setting(16, "prompts an update, of 40", least=1, most=40)
         group_size: int = setting(8, "attempts a prompt", least=2)
         rates: tuple[float, ...] = setting((0.3, 1.0, 3.0, 10.0), "step sizes among behaviours that arms choose from", above=0)
