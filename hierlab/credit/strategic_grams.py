@@ -104,8 +104,8 @@ def mine_strategic_grams(
     reached = Counter(number for document in documents for number in {of[gram] for gram in document if gram in of})
     frequency = [reached[number] for number in range(max(cluster) + 1)]
     kept = math.ceil(top * len(frequency))
-    least = sorted(frequency, reverse=True)[kept - 1] if kept else math.inf
-    return Mined(grams, cluster, frequency, frozenset(gram for gram in grams if frequency[of[gram]] >= least))
+    rarest = sorted(frequency, reverse=True)[kept - 1] if kept else math.inf
+    return Mined(grams, cluster, frequency, frozenset(gram for gram in grams if frequency[of[gram]] >= rarest))
 
 
 def planning_mask(pieces: Sequence[Sequence[str]], response_mask: Tensor, grams: Collection[Gram]) -> Tensor:
