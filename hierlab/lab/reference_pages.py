@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 
 
+@cache
 def modules() -> dict[str, str]:
     """Every public module of hierlab, with the first sentence of its docstring, in alphabetical order; nothing is imported."""
     found = {}
