@@ -161,7 +161,8 @@ class TestArticles:
         record = published(page.stem, "reduced")
         if record is None:
             return
-        terms = {term.strip() for line in re.findall(r"^(.+)\n:   ", page.read_text(), re.MULTILINE) for term in re.split("[,;]", line)}
+        lines = re.findall(r"^(.+)\n:   ", page.read_text(), re.MULTILINE)
+        terms = {term.strip() for line in lines for term in (line, *re.split("[,;]", line))}
         shown = [m for m in MARKER.finditer(page.read_text()) if m[1] == "experiment"]
         assert {metric for m in shown for metric in shlex.split(m[2])[1:]} <= terms
         assert {name.partition(": ")[2] for metrics in record["metrics"].values() for name in metrics} <= terms
