@@ -1,4 +1,7 @@
-"""The reference: a page for every public module, found without importing anything, so that a new module is never forgotten."""
+"""The reference: a page for every public module, found without importing anything, so that a new module is never forgotten.
+
+It holds what modules promise; the code of a method stands on the page of its lab, where it is explained.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +37,14 @@ def reference_pages() -> dict[str, str]:
     for name in every:
         path = _reference_path(name)
         if not path.endswith("index.md"):
-            pages[path] = f"# {name}\n\n::: {name}\n"
+            pages[path] = f"# {name}\n\n::: {name}\n    options: {{show_source: false}}\n"
             continue
         inside = [m for m in every if m.rpartition(".")[0] == name]
         rows = "".join(f"| [`{m.rpartition('.')[2]}`]({_relative(m, name)}) | {every[m]} |\n" for m in inside)
         listing = f"| module | what it is |\n| --- | --- |\n{rows}" if inside else ""
         # What a package imports from its modules stands on their pages; what it defines itself stands here.
-        own = "".join(
-            f"::: {name}.{member}\n    options: {{show_root_heading: true, show_root_full_path: false}}\n\n" for member in _defined(name)
-        )
+        how = "{show_root_heading: true, show_root_full_path: false, show_source: false}"
+        own = "".join(f"::: {name}.{member}\n    options: {how}\n\n" for member in _defined(name))
         pages[path] = f"# {name}\n\n::: {name}\n    options: {{members: false}}\n\n{listing}\n{own}"
     return pages
 

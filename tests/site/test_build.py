@@ -20,10 +20,10 @@ def build(tmp_path, root):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_it_builds_without_warnings_in_under_30_seconds_of_one_core(built):
+def test_it_builds_without_warnings_in_under_40_seconds_of_one_core(built):
     assert built.code == 0, built.words
     assert "WARNING" not in built.words
-    assert built.seconds < 30
+    assert built.seconds < 40
 
 
 def test_every_paper_and_every_module_has_a_page(site):
