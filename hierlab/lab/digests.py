@@ -19,8 +19,9 @@ from hierlab.lab.notebook import Cell, Notebook
 
 PACKAGE = Path(__file__).parents[1]
 BENCH = (
-    "bench check claims digests display errors execute export figures formulas job kernel ledger local locks notebook open orphans "
-    "overview places progress provenance publish results run seal settings site stepper units verdicts"
+    "bench check claims dead_links digests display entries errors execute export figures formulas html job kernel ledger local "
+    "locks mathml notebook open orphans overview page papers_table places progress provenance publish reference_pages results run seal "
+    "settings site site_pages stepper units verdicts"
 )
 NOT_FOLLOWED = {
     *("hierlab", "hierlab.cli", "hierlab.files", "hierlab.lab", "hierlab.papers", "hierlab.trace"),

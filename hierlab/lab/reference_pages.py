@@ -1,6 +1,7 @@
 """The reference: a page for every public module, found without importing anything, so that a new module is never forgotten.
 
-It holds what modules promise; the code of a method stands on the page of its lab, where it is explained.
+It holds what modules promise; the code of a method stands on the page of its lab, where it is explained. Of the bench it holds what
+the author of a lab calls; what only runs, stores and presents labs is left to its source.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hierlab.lab.digests import BENCH
+
 PACKAGE = Path(__file__).parents[1]
+AUTHORS = "bench claims display errors export figures formulas results settings stepper verdicts"
+MACHINERY = {f"hierlab.lab.{name}" for name in {*BENCH.split()} - {*AUTHORS.split()}}
 
 
 @cache
 def modules() -> dict[str, str]:
-    """Every public module of hierlab, with the first sentence of its docstring, in alphabetical order; nothing is imported."""
+    """Every module with a page, with the first sentence of its docstring, in alphabetical order; nothing is imported."""
     found = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
-        if not any(part.startswith("_") for part in parts):
-            found[".".join(parts)] = _first_line(file)
+        name = ".".join(parts)
+        if "._" not in name and name not in MACHINERY:
+            found[name] = _first_line(file)
     return dict(sorted(found.items()))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hierlab.lab.entries import Entry
 from hierlab.lab.errors import Refused
 from hierlab.lab.places import root
-from hierlab.lab.reference_pages import modules, reference_navigation, reference_pages
+from hierlab.lab.reference_pages import MACHINERY, modules, reference_navigation, reference_pages
 from hierlab.lab.site_pages import filled, navigation, paper_pages
 from hierlab.papers import FAMILIES, companions, paper, papers
 
@@ -130,5 +130,10 @@ class TestReference:
         assert "::: hierlab.credit.gigpo" in pages["reference/credit/gigpo.md"]
         assert "[`gigpo`](gigpo.md)" in pages["reference/credit/index.md"]
 
-    def test_private_modules_are_left_out(self):
+    def test_private_modules_and_the_machinery_of_the_bench_are_left_out(self):
         assert not [name for name in modules() if "._" in name]
+        assert "hierlab.lab.locks" not in modules()
+        assert {"hierlab.lab.bench", "hierlab.lab.stepper", "hierlab.lab.microscope"} <= modules().keys()
+
+    def test_the_machinery_exists(self):
+        assert all(importlib.util.find_spec(name) for name in MACHINERY)
