@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import golden_agents
 import golden_asymmetry
 import golden_credit
+import golden_rewardbench2
 import golden_segments
 import golden_surrogate
 from golden_cases import Case, Runner
@@ -29,7 +30,14 @@ def join(*tables: Table) -> Table:
     return together
 
 
-RUNNERS = join(golden_agents.RUNNERS, golden_asymmetry.RUNNERS, golden_credit.RUNNERS, golden_segments.RUNNERS, golden_surrogate.RUNNERS)
+RUNNERS = join(
+    golden_agents.RUNNERS,
+    golden_asymmetry.RUNNERS,
+    golden_credit.RUNNERS,
+    golden_rewardbench2.RUNNERS,
+    golden_segments.RUNNERS,
+    golden_surrogate.RUNNERS,
+)
 
 LATER: set[tuple[str, str]] = set()
 """Reference functions whose method is not in the library yet."""
