@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import golden_agents
 import golden_asymmetry
 import golden_credit
+import golden_icl_strategies
 import golden_rewardbench2
 import golden_segments
 import golden_surrogate
@@ -34,6 +35,7 @@ RUNNERS = join(
     golden_agents.RUNNERS,
     golden_asymmetry.RUNNERS,
     golden_credit.RUNNERS,
+    golden_icl_strategies.RUNNERS,
     golden_rewardbench2.RUNNERS,
     golden_segments.RUNNERS,
     golden_surrogate.RUNNERS,
