@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import golden_active_evaluation
 import golden_agents
 import golden_asymmetry
 import golden_credit
@@ -32,6 +33,7 @@ def join(*tables: Table) -> Table:
 
 
 RUNNERS = join(
+    golden_active_evaluation.RUNNERS,
     golden_agents.RUNNERS,
     golden_asymmetry.RUNNERS,
     golden_credit.RUNNERS,
