@@ -13,9 +13,13 @@ import golden_active_evaluation
 import golden_agents
 import golden_asymmetry
 import golden_credit
+import golden_hierverb
 import golden_icl_strategies
+import golden_preference
+import golden_preference_ranking
 import golden_rewardbench2
 import golden_segments
+import golden_slate_gru_ts
 import golden_surrogate
 from golden_cases import Case, Runner
 
@@ -37,9 +41,13 @@ RUNNERS = join(
     golden_agents.RUNNERS,
     golden_asymmetry.RUNNERS,
     golden_credit.RUNNERS,
+    golden_hierverb.RUNNERS,
     golden_icl_strategies.RUNNERS,
+    golden_preference.RUNNERS,
+    golden_preference_ranking.RUNNERS,
     golden_rewardbench2.RUNNERS,
     golden_segments.RUNNERS,
+    golden_slate_gru_ts.RUNNERS,
     golden_surrogate.RUNNERS,
 )
 
