@@ -143,7 +143,9 @@ class ConditionalLogit(BaseEstimator):
             gradient, information = self._derivatives(coef, X, taken, available)
             step = np.linalg.lstsq(information, gradient, rcond=1e-12)[0]
             promise = float(gradient @ step) / 2
-            if promise <= self.tol * len(X):
+            if promise <= self.tol * len(X):  # so near that the full step is as good as exact
+                coef = coef + step
+                objective = self._objective(coef, X, y, available)
                 break
             if steps == self.max_iter:
                 self._warn()

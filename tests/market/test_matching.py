@@ -18,7 +18,9 @@ def best_by_force(weight, k):
 
 
 class TestPlacements:
-    @pytest.mark.parametrize(("n", "m", "k", "count"), [(0, 3, None, 1), (3, 0, None, 1), (1, 1, None, 2), (2, 2, 1, 5), (5, 5, None, 1546)])
+    @pytest.mark.parametrize(
+        ("n", "m", "k", "count"), [(0, 3, None, 1), (3, 0, None, 1), (1, 1, None, 2), (2, 2, 1, 5), (5, 5, None, 1546)]
+    )
     def test_there_are_as_many_as_counting_says(self, n, m, k, count):
         placements = all_placements(n, m, k)
         assert placements.shape == (count, n)
@@ -77,16 +79,12 @@ class TestKMatching:
         assert (found != NOWHERE).sum() <= k
         assert total(weight, found) == pytest.approx(best_by_force(weight, min(k, n, m)), rel=1e-12, abs=1e-15)
 
-    @settings(max_examples=30, deadline=None)
-    @given(st.integers(0, 10_000), st.integers(1, 3))
+    @settings(max_examples=40, deadline=None)
+    @given(st.integers(0, 10_000), st.integers(1, 2))
     def test_leaving_out_hopeless_rows_changes_nothing(self, seed, k):
-        """60 rows and 3 columns take the short way; cut into equal columns' worth, scipy must agree on all rows."""
-        weight = np.random.default_rng(seed).normal(0.0, 1.0, (60, 3))
-        crowd = np.concatenate([weight, np.full((1, 3), -1.0)])
-        by_force = best_by_force(weight[np.argsort(-weight.max(1))[:7]], k)
-        assert total(crowd, k_matching(crowd, k)) >= by_force - 1e-12
-        three = [total(weight, k_matching(weight[order], k)[np.argsort(order)]) for order in (np.arange(60), np.arange(60)[::-1])]
-        assert three[0] == pytest.approx(three[1], rel=1e-12)
+        """Thirty rows for two columns: only the k best of each column are handed to the solver."""
+        weight = np.random.default_rng(seed).normal(0.0, 1.0, (30, 2))
+        assert total(weight, k_matching(weight, k)) == pytest.approx(best_by_force(weight, k), rel=1e-12, abs=1e-15)
 
     def test_bad_input_is_refused_by_name(self):
         with pytest.raises(ValueError, match="weight must be a matrix of finite numbers"):

