@@ -60,7 +60,5 @@ RUNNERS: dict[tuple[str, str], Runner] = {
     ("rewardbench2", "process_single_model (Ties subset)"): _ties,
     ("rewardbench2", "process_judgement"): _verdict,
     ("rewardbench2", "get_single_rating (parsing only)"): _rating,
-}
-BRADLEY_TERRY: dict[tuple[str, str], Runner] = {
     ("_baselines-preference", "RewardTrainer.compute_loss (TRL HEAD), PairWiseLoss/LogExpLoss (OpenRLHF)"): _bradley_terry,
 }

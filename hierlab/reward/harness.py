@@ -133,12 +133,10 @@ def evaluate_judge(
     check_items(items)
     check_choice("mode", mode, Mode)
     judges = list(judge) if isinstance(judge, Sequence) else [judge]
+    rated = [item for item in items if mode == "ratings" or item.domain == "Ties"]
     ranked = [item for item in items if mode == "ranking" and item.domain != "Ties"]
-    rated = [item for item in items if item not in ranked]
     if len(judges) % 2 == 0 or (len(judges) > 1 and rated):
-        raise ValueError(
-            f"an odd number of judges may vote on a ranking, and one may rate; got {len(judges)}, and {len(rated)} items to rate"
-        )
+        raise ValueError(f"an odd number of judges may rank and one may rate, got {len(judges)} and {len(rated)} items to rate")
     places = tuple(torch.randint(4, (len(ranked),), generator=generator(seed, "places of right answers")).tolist())
     shown = [ranking_prompt(i.prompt, swapped(i.responses, place)) for i, place in zip(ranked, places, strict=True)]
     votes = [[parse_verdict(text) for text in _replies(one, shown)] for one in judges]
