@@ -5,10 +5,12 @@ Players, agents and alternatives are one thing under three names: what is ranked
 
 from __future__ import annotations
 
+from hierlab.ranking.active import ActiveEvaluator, Evaluation, Evaluator, endless, evaluate
 from hierlab.ranking.bradley_terry import BradleyTerry, batch_elo, mm_strengths, newton_strengths
 from hierlab.ranking.elo import expected_score, online_elo
 from hierlab.ranking.mallows import expected_distance, mallows_log_probability, sample_mallows
 from hierlab.ranking.nash_averaging import NashAverage, nash_average, nash_average_agents
+from hierlab.ranking.observations import Observations
 from hierlab.ranking.profile import Profile, pair_counts, votes, votes_from_scores
 from hierlab.ranking.rank_metrics import (
     error_over_places,
@@ -21,6 +23,7 @@ from hierlab.ranking.rank_metrics import (
     spearman,
     wrong_pairs,
 )
+from hierlab.ranking.score_table import ScoreTable, atari_table, mallows_table, real_table
 from hierlab.ranking.soft_condorcet import FenchelYoung, SoftCondorcet, fenchel_young_gradient, sigmoid_gradient, sigmoid_loss
 from hierlab.ranking.voting import (
     RULES,
@@ -43,13 +46,19 @@ from hierlab.ranking.win_matrix import check_matrices, compare_scores, connected
 
 __all__ = [
     "RULES",
+    "ActiveEvaluator",
     "BradleyTerry",
+    "Evaluation",
+    "Evaluator",
     "FenchelYoung",
     "NashAverage",
+    "Observations",
     "Outcome",
     "Profile",
+    "ScoreTable",
     "SoftCondorcet",
     "approval",
+    "atari_table",
     "batch_elo",
     "borda",
     "check_matrices",
@@ -59,8 +68,10 @@ __all__ = [
     "copeland",
     "copeland_scores",
     "count_games",
+    "endless",
     "error_over_places",
     "error_over_time",
+    "evaluate",
     "expected_distance",
     "expected_score",
     "fenchel_young_gradient",
@@ -69,6 +80,7 @@ __all__ = [
     "kemeny_order",
     "kendall_tau_distance",
     "mallows_log_probability",
+    "mallows_table",
     "mm_strengths",
     "nash_average",
     "nash_average_agents",
@@ -82,6 +94,7 @@ __all__ = [
     "ranked_pairs",
     "ranked_pairs_order",
     "ranking_error",
+    "real_table",
     "sample_mallows",
     "schulze",
     "schulze_order",
