@@ -26,8 +26,8 @@ from typing import Any, Literal
 import numpy as np
 
 from hierlab.market.mechanism import Optimum
-from hierlab.market.placements import NOWHERE, all_placements, check_auction, check_placement, chosen
-from hierlab.market.submodular import greedy
+from hierlab.market.placements import NOWHERE, all_placements, check_auction, check_placement, chosen, placed
+from hierlab.market.submodular import greedy, one_each
 from hierlab.trace import recording, show
 
 Order = Literal["free", "fixed"] | Sequence[int]
@@ -98,16 +98,16 @@ def cascade_greedy(value: Any, rate: Any, k: int | None = None, *, order: Order 
     order = check_order(order, rate.shape[1])
     n, m = rate.shape
 
-    def welfare(edges: Sequence[tuple[int, int]]) -> float:
-        placement = _of_edges(edges, n)
-        return float(np.dot(value, _rates(value, rate, placement, order)))
+    row, column = np.divmod(np.arange(n * m), m)
 
-    def fits(edges: Sequence[tuple[int, int]], edge: tuple[int, int]) -> bool:
-        return all(edge[0] != i and edge[1] != j for i, j in edges)
+    def gains(edges: tuple[int, ...]) -> np.ndarray:
+        placement = placed(edges, n, m)
+        tried = np.tile(placement, (n * m, 1))
+        tried[np.arange(n * m), row] = column
+        return _rates(value, rate, tried, order) @ value - _rates(value, rate, placement, order) @ value
 
-    # By falling value adding up is submodular, and gains only shrink: most need not be computed again.
-    found = greedy(welfare, [(i, j) for i in range(n) for j in range(m)], k, independent=fits, lazy=order is None)
-    placement = _of_edges(found.chosen, n)
+    found = greedy(gains, k, allowed=one_each(n, m))
+    placement = placed(found.items, n, m)
     return _shown(value, rate, placement, _rates(value, rate, placement, order), found.values)
 
 
@@ -159,13 +159,6 @@ def _rates(value: np.ndarray, rate: np.ndarray, placement: np.ndarray, order: np
     survival = np.empty_like(reached)
     np.put_along_axis(survival, turn, reached, -1)
     return clicked * survival
-
-
-def _of_edges(edges: Sequence[tuple[int, int]], n: int) -> np.ndarray:
-    placement = np.full(n, NOWHERE, dtype=np.int64)
-    for i, j in edges:
-        placement[i] = j
-    return placement
 
 
 def _shown(value: np.ndarray, rate: np.ndarray, placement: np.ndarray, rates: np.ndarray, steps: tuple[float, ...] = ()) -> Optimum:

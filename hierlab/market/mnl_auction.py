@@ -25,7 +25,8 @@ import numpy as np
 from hierlab.checks import check_choice
 from hierlab.market.matching import edges, match
 from hierlab.market.mechanism import Optimum
-from hierlab.market.placements import NOWHERE, all_placements, check_auction, check_placement, chosen
+from hierlab.market.placements import NOWHERE, all_placements, check_auction, check_placement, chosen, placed
+from hierlab.market.submodular import greedy, one_each
 from hierlab.trace import recording, show
 
 Method = Literal["dinkelbach", "bisection", "exhaustive"]
@@ -89,6 +90,35 @@ def mnl_optimum(value: Any, weight: Any, k: int | None = None, *, method: Method
         show("thresholds", np.array(steps), r"\lambda\leftarrow W(x)")
     show("click rate", rates, r"\pi_i=\frac{\sum_jx_{ij}w_{ij}}{1+\sum_{i'j'}x_{i'j'}w_{i'j'}}")
     return Optimum(placement, rates, float(np.dot(value, rates)), steps)
+
+
+def mnl_greedy(value: Any, weight: Any, k: int | None = None) -> Optimum:
+    """Advertisement by advertisement, the one at the place that adds most welfare, as long as one adds any: a baseline.
+
+    Args:
+        value: [n] value of a click on each advertisement.
+        weight: [n, m] weight of each advertisement at each position, exp of its utility.
+        k: at most so many advertisements are shown; None: as many as there are positions.
+
+    Returns:
+        What greedy found, which need not be the optimum; its steps are the welfare after each advertisement.
+
+    Raises:
+        ValueError: as `mnl_optimum`.
+    """
+    value, weight, k = check_auction(value, weight, k, name="weight")
+    n, m = weight.shape
+    worth, flat = (value[:, None] * weight).ravel(), weight.ravel()
+
+    def gains(edges: tuple[int, ...]) -> np.ndarray:
+        taken = list(edges)
+        above, below = worth[taken].sum(), 1.0 + flat[taken].sum()
+        return (above + worth) / (below + flat) - above / below
+
+    found = greedy(gains, k, allowed=one_each(n, m))
+    placement = placed(found.items, n, m)
+    rates = _rates(weight, placement)
+    return Optimum(placement, rates, float(np.dot(value, rates)), found.values)
 
 
 def relaxed_gain(threshold: float, value: Any, weight: Any, k: int | None = None) -> float:

@@ -5,6 +5,7 @@ A placement is [n], the position of each of n advertisements, `NOWHERE` (-1) for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import combinations, permutations
 from math import comb, perm
@@ -75,6 +76,14 @@ def chosen(quality: np.ndarray, placement: np.ndarray) -> np.ndarray:
     if not quality.size:
         return np.zeros(placement.shape)
     return np.where(placement == NOWHERE, 0.0, quality[np.arange(len(quality)), placement])
+
+
+def placed(edges: Sequence[int], n: int, m: int) -> np.ndarray:
+    """The placement of edges that are numbered `advertisement * m + position`. [n]"""
+    placement = np.full(n, NOWHERE, dtype=np.int64)
+    advertisement, position = np.divmod(np.array(edges, dtype=np.int64), max(m, 1))
+    placement[advertisement] = position
+    return placement
 
 
 def count_placements(n: int, m: int, k: int | None = None) -> int:

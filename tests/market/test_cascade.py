@@ -20,6 +20,8 @@ from hierlab.market import (
     cascade_optimum,
     greedy,
     mnl_click_rates,
+    mnl_greedy,
+    one_each,
     separable_auction,
     separable_fit,
     separable_ranking,
@@ -130,54 +132,84 @@ class TestOptimum:
             cascade_optimum(np.ones(20), np.full((20, 20), 0.5))
 
 
-COVER = {"a": {1, 2, 3}, "b": {3, 4}, "c": {4, 5, 6, 7}, "d": {1}, "e": set()}
+SETS = [{1, 2, 3}, {3, 4}, {4, 5, 6, 7}, {1}, set()]
+
+
+def coverage(sets):
+    """Gains of the number of elements that some sets have together."""
+
+    def gains(chosen):
+        covered = set().union(*(sets[i] for i in chosen))
+        return np.array([len(members - covered) for members in sets])
+
+    return gains
 
 
 class TestGreedy:
-    def covered(self, chosen):
-        return len(set().union(*(COVER[name] for name in chosen)))
-
-    @pytest.mark.parametrize("lazy", [False, True])
-    def test_by_hand(self, lazy):
-        found = greedy(self.covered, list(COVER), 2, lazy=lazy)
-        assert found.chosen == ("c", "a")
+    def test_by_hand(self):
+        found = greedy(coverage(SETS), 2)
+        assert found.items == (2, 0)
         assert found.values == (4, 7)
 
-    @pytest.mark.parametrize("lazy", [False, True])
-    def test_it_stops_where_nothing_adds_anything(self, lazy):
-        assert greedy(self.covered, list(COVER), lazy=lazy).chosen == ("c", "a")
-        assert set(greedy(self.covered, list(COVER), lazy=lazy, least_gain=-math.inf).chosen) == set(COVER)
-        assert greedy(self.covered, [], lazy=lazy).chosen == ()
-        assert greedy(self.covered, ["a"], 0, lazy=lazy).chosen == ()
-
-    def test_lazy_looks_less_often(self):
-        eager, lazy = (greedy(self.covered, list(COVER), 4, lazy=lazy) for lazy in (False, True))
-        assert lazy.evaluations < eager.evaluations
+    def test_it_stops_where_nothing_adds_anything(self):
+        assert greedy(coverage(SETS)).items == (2, 0)
+        assert greedy(coverage(SETS), least_gain=-math.inf).items == (2, 0, 1, 3, 4)
+        assert greedy(lambda chosen: np.zeros(0)).items == ()
+        assert greedy(coverage(SETS), 0).items == ()
 
     @settings(max_examples=50, deadline=None)
     @given(st.lists(st.sets(st.integers(0, 12), max_size=5), min_size=1, max_size=8), st.integers(0, 4))
-    def test_coverage_lazy_or_not_and_within_its_guarantee(self, sets, k):
+    def test_coverage_is_within_its_guarantee(self, sets, k):
         def covered(chosen):
             return len(set().union(*(sets[i] for i in chosen)))
 
-        eager, lazy = (greedy(covered, range(len(sets)), k, lazy=lazy) for lazy in (False, True))
-        assert eager.chosen == lazy.chosen
+        found = greedy(coverage(sets), k)
         best = max(covered(chosen) for chosen in combinations(range(len(sets)), min(k, len(sets))))
-        assert covered(eager.chosen) >= (1 - 1 / math.e) * best - 1e-12
+        assert covered(found.items) >= (1 - 1 / math.e) * best - 1e-12
+        assert (found.values or (0,))[-1] == covered(found.items)
 
     def test_a_limit_for_every_group(self):
-        allowed = at_most({"vowel": 1}, lambda name: "vowel" if name in "ae" else "other")
-        assert greedy(self.covered, list("acbd"), independent=allowed, least_gain=-1).chosen == ("c", "a", "b", "d")
-        assert not allowed(["a"], "e")
-        assert allowed(["a"], "b")
+        vowels = ["vowel", "other", "other", "other", "vowel"]
+        found = greedy(coverage(SETS), allowed=at_most({"vowel": 1}, vowels), least_gain=-1)
+        assert found.items == (2, 0, 1, 3)
+        assert at_most({"vowel": 1}, vowels)((0,)).tolist() == [False, True, True, True, False]
+        assert greedy(coverage(SETS), allowed=at_most({"vowel": 0, "other": 1}, vowels)).items == (2,)
+
+    def test_a_row_and_a_column_for_each_edge(self):
+        assert one_each(2, 3)((4,)).reshape(2, 3).tolist() == [[True, False, True], [False, False, False]]
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(0, 100_000), st.integers(0, 3), st.sampled_from(["multinomial logit", "free", "fixed"]))
+    def test_in_both_worlds_it_is_the_greedy_of_loops(self, seed, k, world):
+        value, rate = draw(seed)
+        weight = rate / (1 - rate)
+
+        def welfare(placement):
+            if world == "multinomial logit":
+                return float(mnl_click_rates(weight, placement) @ value)
+            return float(cascade_click_rates(rate, placement, order=world, value=value) @ value)
+
+        placement = np.full(4, NOWHERE)
+        for _ in range(k):
+            tried = []
+            for i, j in np.ndindex(4, 3):
+                if placement[i] == NOWHERE and j not in placement:
+                    tried.append(np.where(np.arange(4) == i, j, placement))
+            best = max(tried, key=welfare)
+            if welfare(best) <= welfare(placement) + 1e-15:
+                break
+            placement = best
+        greedily = mnl_greedy(value, weight, k) if world == "multinomial logit" else cascade_greedy(value, rate, k, order=world)
+        assert greedily.welfare == pytest.approx(welfare(placement), rel=1e-12)
+        assert greedily.placement.tolist() == placement.tolist()
 
     def test_bad_input_is_refused_by_name(self):
         with pytest.raises(ValueError, match="k must be at least 0"):
-            greedy(self.covered, ["a"], -1)
-        with pytest.raises(ValueError, match="items must be distinct"):
-            greedy(self.covered, ["a", "a"])
+            greedy(coverage(SETS), -1)
+        with pytest.raises(ValueError, match="one number an item, got shape"):
+            greedy(lambda chosen: np.zeros((2, 2)))
         with pytest.raises(ValueError, match="limits must be at least 0"):
-            at_most({"x": -1}, str)
+            at_most({"x": -1}, ["x"])
 
 
 class TestSeparable:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hierlab.market import (
     NOWHERE,
+    Mixture,
     Uniform,
     VirtualValue,
     all_placements,
@@ -238,6 +239,15 @@ class TestTruthfulness:
             lies = best_lies(mechanism, value, points=9, rounds=1)
             assert lies.gain.max() < 1e-12
             assert lies.truthful.min() >= -1e-15
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_no_lie_pays_where_virtual_values_are_ironed(self, seed):
+        phi = VirtualValue(Mixture((Uniform(0, 1), Uniform(2, 3)), (0.8, 0.2)))
+        value = phi.distribution.ppf(np.random.default_rng(seed).random(3))
+        optimise = partial(mnl_optimum, weight=draw(seed, 3, 2)[1], k=2)
+        lies = best_lies(lambda bids: myerson(bids, optimise, phi), value, points=9, rounds=1)
+        assert lies.gain.max() < 1e-12
+        assert lies.truthful.min() >= -1e-15
 
     def test_the_search_finds_the_lie_that_first_price_invites(self):
         """Two equal ads for one place: bid what the other bids, plus a hair."""
