@@ -15,6 +15,7 @@ import golden_asymmetry
 import golden_credit
 import golden_hierverb
 import golden_icl_strategies
+import golden_map
 import golden_preference
 import golden_preference_ranking
 import golden_rewardbench2
@@ -43,6 +44,7 @@ RUNNERS = join(
     golden_credit.RUNNERS,
     golden_hierverb.RUNNERS,
     golden_icl_strategies.RUNNERS,
+    golden_map.RUNNERS,
     golden_preference.RUNNERS,
     golden_preference_ranking.RUNNERS,
     golden_rewardbench2.RUNNERS,

@@ -1,0 +1,1 @@
+"""Adaptation and efficiency: find good models, data and designs without evaluating them all."""
