@@ -64,7 +64,7 @@ def log_odds(average: Tensor) -> Tensor:
     Raises:
         ValueError: if an average is positive.
     """
-    if average.numel() and float(average.max()) > 0:
+    if bool((average > 0).any()):
         raise ValueError(f"log-probabilities averaged over tokens must not be positive, got {float(average.max()):g}")
     a = average.clamp(max=-LEAST_NATS)
     far = torch.log1p(-torch.where(a < -math.log(2), a, -1.0).exp())

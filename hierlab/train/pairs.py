@@ -165,3 +165,36 @@ def sequence_logp(model: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
     """
     chosen, rejected = token_logp(model, *batch.answers()).sum(dim=1).chunk(2)
     return chosen, rejected
+
+
+@torch.no_grad()
+def score_pairs(model: nn.Module, pairs: Sequence[Pair], *, batch: int = 64) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of many pairs, read in batches of similar length, with the model as it is and dropout off; no gradient.
+
+    Args:
+        model: as in `sequence_logp`.
+        pairs: at least one.
+        batch: pairs a forward pass; changes memory and speed, not the result.
+
+    Returns:
+        Of the chosen and of the rejected answers, [N] each, in the order of `pairs`.
+
+    Raises:
+        ValueError: if there is no pair, or `batch` is below 1.
+    """
+    if not pairs or batch < 1:
+        raise ValueError(f"there must be a pair to score and batch must be at least 1, got {len(pairs)} pairs and batch {batch}")
+    device = next(model.parameters()).device
+    order = sorted(range(len(pairs)), key=lambda i: max(len(pairs[i].chosen), len(pairs[i].rejected)))
+    was_training = model.training
+    model.eval()
+    parts = [torch.stack(sequence_logp(model, collate([pairs[i] for i in rows], device=device))) for rows in _split(order, batch)]
+    model.train(was_training)
+    scores = torch.cat(parts, dim=1)
+    result = torch.empty_like(scores)
+    result[:, order] = scores
+    return result[0], result[1]
+
+
+def _split(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
