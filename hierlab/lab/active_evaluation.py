@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from hierlab.ranking.voting import kemeny_order
 from hierlab.seeds import derive_seed
 
 if TYPE_CHECKING:
+    from hierlab.lab.results import Results
     from hierlab.ranking.win_matrix import Array
 
 POINTS = 20
@@ -147,9 +148,54 @@ def endless_error(algorithm: Algorithm, table: ScoreTable, k: int, seed: int = 0
     """The error GRE(k) of a rule on what uniform sampling would show without end."""
     evaluator = make_evaluator(algorithm, table, seed, "endless")
     evaluator.seen = endless(table)
-    for _ in range(40 if "sco" in algorithm.rule else 1):  # a rule that descends needs looks to arrive
+    for _ in range(20 if "sco" in algorithm.rule else 1):  # a rule that descends needs looks to arrive
         ranking = evaluator.ranking()
     return float(ranking_error(ranking, table.truth, k))
+
+
+def best_of(results: Results, metric: str, arms: Sequence[str]) -> list[float]:
+    """The lowest of several arms, seed by seed: the arm is chosen by its mean over the *other* seeds, so that no seed helps to choose."""
+    values = {arm: results.best(arm)[metric] for arm in arms}
+    return [values[chosen][i] for i, chosen in enumerate(_chosen(values, low=0))]
+
+
+def worst_of(results: Results, metric: str, arms: Sequence[str]) -> list[float]:
+    """The highest of several arms in each seed itself."""
+    return [max(values) for values in zip(*(results.best(arm)[metric] for arm in arms), strict=True)]
+
+
+def lead(results: Results, metrics: Sequence[str], arm: str, rivals: Sequence[str], spare: int = 0) -> list[float]:
+    """By how much an arm is below its best rival, seed by seed, on the metric where that lead is smallest.
+
+    Args:
+        results: the experiment.
+        metrics: one a setting.
+        arm: whose lead.
+        rivals: whom it leads.
+        spare: how many settings may be lost: 1 takes the second smallest lead. The setting is chosen by the other seeds' mean leads.
+    """
+    leads = {
+        metric: [rival - own for own, rival in zip(results.best(arm)[metric], best_of(results, metric, rivals), strict=True)]
+        for metric in metrics
+    }
+    return [leads[chosen][i] for i, chosen in enumerate(_chosen(leads, low=spare))]
+
+
+def mean_over(results: Results, metrics: Sequence[str], arm: str) -> list[float]:
+    """An arm's mean over several metrics, seed by seed."""
+    return [sum(values) / len(metrics) for values in zip(*(results.best(arm)[metric] for metric in metrics), strict=True)]
+
+
+def _chosen(values: Mapping[str, Sequence[float]], low: int) -> list[str]:
+    """For each seed, the name whose mean over the other seeds is the lowest (or next lowest, ...); with one seed, over that one."""
+    names = list(values)
+    table = np.array([values[name] for name in names], dtype=float)
+    seeds = table.shape[1]
+    chosen = []
+    for seed in range(seeds):
+        others = np.delete(table, seed, axis=1) if seeds > 1 else table
+        chosen.append(names[int(np.argsort(others.mean(axis=1), kind="stable")[low])])
+    return chosen
 
 
 def _short(value: float) -> float:
