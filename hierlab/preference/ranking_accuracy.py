@@ -75,7 +75,8 @@ def ranked_right(chosen: Tensor, rejected: Tensor, *, variant: Variant = "paper"
     """
     check_choice("variant", variant, Variant)
     check_pairs(chosen=chosen, rejected=rejected)
-    return chosen >= rejected if variant == "paper" else chosen > rejected
+    right = chosen >= rejected if variant == "paper" else chosen > rejected
+    return show("ranked correctly", right, r"R=1[\log\pi(y_w)\ge\log\pi(y_l)]")
 
 
 def competition_ranks(scores: Tensor, *, tie: float = 0.0) -> Tensor:
@@ -279,7 +280,7 @@ def dpo_threshold(difficulty: Tensor, *, beta: float = 0.1, gamma: float = 1.0) 
     """
     check_positive("beta", beta)
     check_range("gamma", gamma, 0)
-    return softplus(-beta * gamma * difficulty)
+    return show("loss at which the ranking turns", softplus(-beta * gamma * difficulty), r"\ell^\star=-\log\sigma(\beta\gamma c)")
 
 
 def ipo_threshold(difficulty: Tensor, *, beta: float = 0.1) -> Tensor:
