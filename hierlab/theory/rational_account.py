@@ -130,7 +130,7 @@ def strategy_posterior(
         raise ValueError(f"steps must be one number or a list of numbers of at least 0, got {steps.tolist()}")
     alpha, beta, gamma = (torch.as_tensor(x, dtype=torch.float64) for x in (alpha, beta, gamma))
     for name, value, most in (("alpha", alpha, 1.0), ("beta", beta, math.inf), ("gamma", gamma, math.inf)):
-        check_range(name, float(value), 0, most)
+        check_range(name, float(value.detach()), 0, most)
     scaled = beta * complexity if prior == "linear" else complexity**beta
     log_prior = show("log prior of M and G", -math.log(2) * scaled, r"-\ln 2 \, K^\beta")
     if context_losses is None:
@@ -317,7 +317,7 @@ class RationalAccount:
             values = begin | {name: variables[i].exp() for i, name in enumerate(free)}
             loss = self._loss(trajectories, values)
             loss.backward()
-            return float(loss), variables.grad.numpy()
+            return float(loss.detach()), variables.grad.numpy()
 
         if free:
             options = {"ftol": self.tolerance, "gtol": self.tolerance, "maxiter": self.max_iterations, "maxfun": 2 * self.max_iterations}

@@ -131,7 +131,8 @@ class SequenceNetwork(nn.Module):
                 self.read_in, outputs = nn.Linear(setting.dims, size.hidden), 1
             else:
                 self.read_in, outputs = nn.Linear(setting.dims + 1, size.hidden), setting.labels
-            self.blocks = nn.ModuleList(_Block(size) for _ in range(size.layers))
+            length = setting.length * (2 if isinstance(setting, LinearRegression) else 1)
+            self.blocks = nn.ModuleList(_Block(size, length) for _ in range(size.layers))
             self.norm = nn.LayerNorm(size.hidden)
             self.read_out = nn.Linear(size.hidden, outputs, bias=not isinstance(setting, BallsAndUrns))
             for module in self.modules():
@@ -165,7 +166,7 @@ class SequenceNetwork(nn.Module):
 class _Block(nn.Module):
     """Attention, then an MLP, each behind its own norm and added to the stream."""
 
-    def __init__(self, size: NetworkSize):
+    def __init__(self, size: NetworkSize, length: int):
         super().__init__()
         inner = max(1, int(size.hidden * size.mlp_factor))
         self.heads = size.heads
@@ -173,23 +174,28 @@ class _Block(nn.Module):
         self.qkv = nn.Linear(size.hidden, 3 * size.hidden, bias=False)
         self.out = nn.Linear(size.hidden, size.hidden, bias=False)
         self.up, self.down = nn.Linear(size.hidden, inner), nn.Linear(inner, size.hidden)
+        self.register_buffer("angles", _angles(length, size.hidden // size.heads // 8), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         n, length, hidden = x.shape
-        q, k, v = self.qkv(self.norm_1(x)).view(n, length, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(_rotate(q), _rotate(k), v, is_causal=True)  # [n, heads, length, head]
+        qkv = self.qkv(self.norm_1(x)).view(n, length, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
+        q, k = _rotate(qkv[:2], self.angles[:length])
+        mixed = functional.scaled_dot_product_attention(q, k, qkv[2], is_causal=True)  # [n, heads, length, head]
         x = x + self.out(mixed.transpose(1, 2).reshape(n, length, hidden))
         return x + self.down(functional.gelu(self.up(self.norm_2(x))))
 
 
-def _rotate(x: Tensor) -> Tensor:
-    """Rotary positions on the first quarter of each head. [n, heads, length, head]"""
-    width = x.shape[-1] // 4
-    frequency = 10_000 ** (-torch.arange(0, width, 2, device=x.device, dtype=x.dtype) / width)
-    angle = torch.arange(x.shape[2], device=x.device, dtype=x.dtype)[:, None] * frequency  # [length, width / 2]
-    a, b = x[..., : width // 2], x[..., width // 2 : width]
-    cos, sin = angle.cos(), angle.sin()
-    return torch.cat([a * cos - b * sin, b * cos + a * sin, x[..., width:]], -1)
+def _angles(length: int, pairs: int) -> Tensor:
+    """The turn of each pair of numbers at each position, as cos + i sin. [length, pairs] complex"""
+    frequency = 10_000 ** (-torch.arange(pairs) / pairs)
+    return torch.polar(torch.ones(length, pairs), torch.arange(length)[:, None] * frequency)
+
+
+def _rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotary positions on the first quarter of each head. [..., length, head]"""
+    width = 2 * angles.shape[1]
+    turned = torch.view_as_real(torch.view_as_complex(x[..., :width].unflatten(-1, (-1, 2))) * angles).flatten(-2)
+    return torch.cat([turned, x[..., width:]], -1)
 
 
 @dataclass(frozen=True)
