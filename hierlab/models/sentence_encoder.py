@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hierlab.models.bag_encoder import BagEncoder
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -32,16 +34,24 @@ class SentenceEncoder:
         model: maps token ids to one state a token; in evaluation mode unless it is trained.
         tokenizer: a fast tokenizer with a mask token.
         name: what it was loaded by.
+        head: what a masked language model has between its states and its decoder ("dense.weight", "dense.bias", "LayerNorm.weight",
+            "LayerNorm.bias"); None if it was not trained as one.
     """
 
     model: PreTrainedModel
     tokenizer: Any
     name: str
+    head: dict[str, Tensor] | None = None
 
     @property
     def width(self) -> int:
         """H, the length of a state."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
 
     @property
     def mask_token(self) -> str:
@@ -86,10 +96,22 @@ class SentenceEncoder:
             ValueError: if a text has no token.
         """
         table = self.model.get_input_embeddings().weight.detach()
+        ids = self._pieces(texts, special=special)
+        return torch.stack([table[torch.tensor(tokens, device=table.device)].mean(0) for tokens in ids])
+
+    def piece_counts(self, texts: Sequence[str]) -> Tensor:
+        """How many word pieces each text has. [N]
+
+        Raises:
+            ValueError: if a text has no token.
+        """
+        return torch.tensor([len(tokens) for tokens in self._pieces(texts)])
+
+    def _pieces(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
         ids = self.tokenizer(_checked(texts), add_special_tokens=special)["input_ids"]
         if empty := [text for text, tokens in zip(texts, ids, strict=True) if not tokens]:
             raise ValueError(f"a text without any token has no word vector: {empty[0]!r}")
-        return torch.stack([table[torch.tensor(tokens, device=table.device)].mean(0) for tokens in ids])
+        return ids
 
     @property
     def mask_id(self) -> int:
@@ -119,12 +141,15 @@ class SentenceEncoder:
         return self.model(**tokens).last_hidden_state
 
 
-def load_encoder(name: str | Path = "minilm", *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> SentenceEncoder:
+def load_encoder(
+    name: str | Path = "minilm", *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> SentenceEncoder | BagEncoder:
     """A text encoder by name.
 
     Args:
-        name: "minilm", a folder, or the id of a model on the Hugging Face hub ("owner/model", or one without owner such as
-            "bert-base-uncased"); only the last uses the network, unless the model has been downloaded before.
+        name: "minilm", "bag" (`hierlab.models.bag_encoder`, for tests and first tries), a folder, or the id of a model on the Hugging
+            Face hub, such as "google-bert/bert-base-uncased"; only the last uses the network, unless the model has been downloaded
+            before.
         dtype: of the weights.
         device: where the model is wanted.
 
@@ -133,9 +158,11 @@ def load_encoder(name: str | Path = "minilm", *, dtype: torch.dtype = torch.floa
         FileNotFoundError: if a model cannot be found or fetched, or is incomplete.
         ValueError: if its tokenizer has no mask token.
     """
+    name = str(name)
+    if name == "bag":
+        return BagEncoder()
     from transformers import AutoModel, AutoTokenizer
 
-    name = str(name)
     folder = minilm_folder() if name == "minilm" else _folder(name)
     safely = {"local_files_only": True, "trust_remote_code": False}
     try:
@@ -148,7 +175,21 @@ def load_encoder(name: str | Path = "minilm", *, dtype: torch.dtype = torch.floa
         ) from error
     if tokenizer.mask_token_id is None:
         raise ValueError(f"{name!r} has a tokenizer without a mask token: give an encoder that was trained as a masked language model")
-    return SentenceEncoder(model.to(device).eval(), tokenizer, name)
+    return SentenceEncoder(model.to(device).eval(), tokenizer, name, _mask_head(folder))
+
+
+def _mask_head(folder: Path) -> dict[str, Tensor] | None:
+    """The masked language model's head, which a model loaded without it leaves in the file."""
+    from safetensors import safe_open
+
+    found = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for key in weights.keys():  # noqa: SIM118 (no mapping)
+                if ".predictions.transform." in f".{key}":
+                    name = key.rpartition("predictions.transform.")[2].replace("gamma", "weight").replace("beta", "bias")
+                    found[name] = weights.get_tensor(key)
+    return found or None
 
 
 def minilm_folder() -> Path:

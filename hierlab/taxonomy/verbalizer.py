@@ -14,7 +14,7 @@ the tree enters, and `variant` chooses; the default is the paper's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -78,6 +78,8 @@ class Verbalizer(nn.Module):
         vectors: [V, H] what the label vectors start from.
         kind: "levels" has a transform and a matrix a level; "flat" has one transform and one matrix of all V labels, so that at every
             mask all labels of the tree compete.
+        head: a masked language model's "dense.weight", "dense.bias", "LayerNorm.weight" and "LayerNorm.bias", which every transform
+            starts as a copy of; None: weights are drawn.
         dropout: the share of a state's numbers that is set to 0 in training, before the transform.
         generator: what the transforms' weights are drawn with.
 
@@ -86,7 +88,14 @@ class Verbalizer(nn.Module):
     """
 
     def __init__(
-        self, tree: LabelTree, vectors: Tensor, *, kind: Kind = "levels", dropout: float = 0.1, generator: torch.Generator | None = None
+        self,
+        tree: LabelTree,
+        vectors: Tensor,
+        *,
+        kind: Kind = "levels",
+        head: Mapping[str, Tensor] | None = None,
+        dropout: float = 0.1,
+        generator: torch.Generator | None = None,
     ):
         super().__init__()
         check_choice("kind", kind, Kind)
@@ -95,6 +104,12 @@ class Verbalizer(nn.Module):
         self.tree, self.kind, self.dropout = tree, kind, dropout
         width, heads = vectors.shape[1], tree.depth if kind == "levels" else 1
         self.transforms = nn.ModuleList(transform(width, generator) for _ in range(heads))
+        for copy in self.transforms if head else ():
+            dense, norm = (
+                {name.partition(".")[2]: w for name, w in head.items() if name.startswith(part)} for part in ("dense.", "LayerNorm.")
+            )
+            copy[0].load_state_dict(dense)
+            copy[2].load_state_dict(norm)
         parts = [vectors[list(level)] for level in tree.levels] if kind == "levels" else [vectors]
         self.labels = nn.ParameterList(nn.Parameter(part.clone()) for part in parts)
 
