@@ -226,6 +226,23 @@ def preferences(number: int, *, seed: int = 0, flips: float = 0.1, domains: Sequ
     return result
 
 
+def demonstrations(number: int, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Prompts that are not held out with right answers: what a language model reads before it becomes a reward model.
+
+    Args:
+        number: how many; each domain as often.
+        seed: draws them.
+
+    Raises:
+        ValueError: if the number is below 1.
+    """
+    _check_number("number", number)
+    draw = generator(seed, "demonstrations")
+    known = [[question for question in questions(domain) if not question.held_out] for domain in DOMAINS]
+    chosen = [_pick(known[place % len(known)], draw) for place in range(number)]
+    return [(question.prompt, question.answer(draw, right=True)) for question in chosen]
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Answers among which a reward model may choose.
