@@ -82,15 +82,26 @@ def load_open_bandit(campaign: Campaign = "all", policy: Policy = "random", *, f
         ValueError: if campaign or policy are unknown, the wheel's table is not that of the release, or a table lacks a column.
         FileNotFoundError: if there is no data; the message says how to get it.
     """
+    return _read(log_file(campaign, policy, folder=folder), campaign, policy)
+
+
+def log_file(campaign: Campaign = "all", policy: Policy = "random", *, folder: Path | str | None = None) -> Path:
+    """Where the table is that `load_open_bandit` would read, without reading it.
+
+    Raises:
+        ValueError, FileNotFoundError: as `load_open_bandit`.
+    """
     check_choice("campaign", campaign, Campaign)
     check_choice("policy", policy, Policy)
-    path = _packaged(campaign, policy) if folder is None else Path(folder) / policy / campaign / f"{campaign}.csv"
+    if folder is None:
+        return _packaged(campaign, policy)
+    path = Path(folder) / policy / campaign / f"{campaign}.csv"
     if not path.is_file():
         raise FileNotFoundError(
             f"no {path}; unpack https://research.zozo.com/data_release/open_bandit_dataset.zip and name its folder, or leave `folder` "
             f"out for the small release in {PACKAGE}=={VERSION}"
         )
-    return _read(path, campaign, policy)
+    return path
 
 
 def click_rates(log: Impressions, *, strength: float = 100.0) -> np.ndarray:

@@ -12,12 +12,13 @@ merely good, the same formula promises neither.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hierlab.trace import show
+from hierlab.trace import Tape, recording, show
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,9 @@ def vcg(bids: Any, optimise: Optimiser) -> Outcome:
     bids = check_bids(bids)
     best = optimise(bids)
     without = np.full(len(bids), best.welfare)
-    for i in np.flatnonzero(best.rates > 0):
-        without[i] = optimise(np.where(np.arange(len(bids)) == i, 0.0, bids)).welfare
+    with unheard():
+        for i in np.flatnonzero(best.rates > 0):
+            without[i] = optimise(np.where(np.arange(len(bids)) == i, 0.0, bids)).welfare
     show("welfare without i", without, r"W^*(v_{-i})")
     shown = best.rates > 0
     payments = np.where(shown, np.maximum(without - (best.welfare - bids * best.rates), 0.0), 0.0)
@@ -111,6 +113,11 @@ def first_price(bids: Any, optimise: Optimiser) -> Outcome:
     bids = check_bids(bids)
     best = optimise(bids)
     return Outcome(best.placement, best.rates, bids * best.rates)
+
+
+def unheard() -> AbstractContextManager:
+    """A block whose narration reaches no tape: the many further optima that a payment takes."""
+    return Tape() if recording() else nullcontext()
 
 
 def check_bids(bids: Any) -> np.ndarray:

@@ -86,8 +86,6 @@ def mnl_optimum(value: Any, weight: Any, k: int | None = None, *, method: Method
         show("click rate alone", stand_alone_rates(weight), r"p_{ij}=w_{ij}/(1+w_{ij})")
     placement, steps = _SEARCHES[method](value, weight, k)
     rates = _rates(weight, placement)
-    if recording():
-        show("thresholds", np.array(steps), r"\lambda\leftarrow W(x)")
     show("click rate", rates, r"\pi_i=\frac{\sum_jx_{ij}w_{ij}}{1+\sum_{i'j'}x_{i'j'}w_{i'j'}}")
     return Optimum(placement, rates, float(np.dot(value, rates)), steps)
 
@@ -140,12 +138,17 @@ def _dinkelbach(value: np.ndarray, weight: np.ndarray, k: int) -> tuple[np.ndarr
         row, column = edges(reduced, k)
         taken = weight[row, column]
         welfare = float(value[row] @ taken / (1.0 + taken.sum()))
+        if recording():
+            show(f"reduced weight at λ = {steps[-1]:.4g}", reduced, r"w_{ij}(v_i-\lambda)")
+            used = _placed((row, column), len(value))[:, None] == np.arange(weight.shape[1])
+            total = float(reduced[row, column].sum())
+            show(
+                f"matching at λ = {steps[-1]:.4g}",
+                np.where(used, reduced, 0.0),
+                rf"h(\lambda)=\sum x_{{ij}}w_{{ij}}(v_i-\lambda)={total:.4g}",
+            )
         if welfare <= steps[-1] * (1 + 1e-14):
             return _placed(best, len(value)), tuple(steps)
-        if recording():
-            show(f"reduced weight, step {len(steps)}", reduced, r"w_{ij}(v_i-\lambda)")
-            used = _placed((row, column), len(value))[:, None] == np.arange(weight.shape[1])
-            show(f"matching, step {len(steps)}", np.where(used, reduced, 0.0), r"x_{ij}w_{ij}(v_i-\lambda)")
         best = row, column
         steps.append(welfare)
 

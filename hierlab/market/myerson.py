@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from hierlab.market.mechanism import Optimiser, Outcome, check_bids
+from hierlab.market.mechanism import Optimiser, Outcome, check_bids, unheard
 from hierlab.market.virtual_values import VirtualValue
 from hierlab.trace import show
 
@@ -151,7 +151,10 @@ def myerson(bids: Any, optimise: Optimiser, virtual: VirtualValue | Sequence[Vir
     payments = np.zeros(len(bids))
     for i in np.flatnonzero(best.rates > 0):
         phi = each[i]
-        steps = own_steps(int(i), value, optimise, low=0.0 if phi is None else min(max(0.0, phi.lowest), value[i]))
+        with unheard():
+            steps = own_steps(int(i), value, optimise, low=0.0 if phi is None else min(max(0.0, phi.lowest), value[i]))
         payments[i] = steps.threshold_sum((lambda x: x) if phi is None else phi.inverse)
     show("payment", payments, r"t_i=\sum_s z_s\Delta_s")
-    return Outcome(best.placement, best.rates, payments)
+    outcome = Outcome(best.placement, best.rates, payments)
+    show("price per click", outcome.prices, r"t_i/\pi_i")
+    return outcome

@@ -147,9 +147,17 @@ class TestOptimum:
 
     def test_it_narrates_its_steps(self):
         with Tape() as tape:
-            found = mnl_optimum([1.0, 0.2], **TWO)
-        assert tape["thresholds"].tolist() == list(found.steps)
-        assert {"click weight", "click rate alone", "reduced weight, step 1", "matching, step 1"} <= {s.name for s in tape.steps}
+            vcg([1.0, 0.2], partial(mnl_optimum, **TWO))
+        assert [step.name for step in tape.steps] == [
+            "click weight",
+            "click rate alone",
+            *(f"{what} at λ = {threshold}" for threshold in ("0", "0.4", "0.5") for what in ("reduced weight", "matching")),
+            "click rate",
+            "welfare without i",
+            "payment",
+            "price per click",
+        ]
+        assert tape["matching at λ = 0.5"].tolist() == [[0.5, 0.0], [0.0, 0.0]]
 
     def test_bad_input_is_refused_by_name(self):
         with pytest.raises(ValueError, match="method must be one of 'dinkelbach', 'bisection', 'exhaustive'"):
