@@ -113,7 +113,7 @@ def error_curves(panels: Mapping[str, tuple[Results, str]], arms: Sequence[str])
     figure, owners = go.Figure(), []
     for panel, (results, metric) in panels.items():
         for number, arm in enumerate(arms):
-            colour = COLOURS[number % len(COLOURS)]
+            colour = NEUTRAL if arm == "random order" else COLOURS[number % len(COLOURS)]
             measured = results.best(arm)
             points = [summary(values) for values in zip(*measured[metric], strict=True)]
             along = list(measured["rounds"][0])
@@ -166,7 +166,7 @@ def sigmoid_curves(temperatures: Sequence[float]) -> go.Figure:
         line = {"color": COLOURS[number % len(COLOURS)], "width": 2}
         figure.add_scatter(x=gap.tolist(), y=[_short(v) for v in loss], name=f"τ = {temperature:g}", mode="lines", line=line)
     figure.add_scatter(x=[-5, 0, 0, 5], y=[1, 1, 0, 0], name="Kemeny's count", mode="lines", line={"color": NEUTRAL, "dash": "dot"})
-    figure.update_xaxes(title="rating of the one the voter prefers, minus the other's")
+    figure.update_xaxes(title="rating of the preferred, minus the other's")
     figure.update_yaxes(title="loss")
     figure.update_layout(legend={"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0})
     return house_style(figure, height=360)

@@ -5,12 +5,13 @@ largest entropy is taken, $(x,y)$; agent a is worth $(Py)_a$. All agents that th
 game: Nash averaging tells the good from the bad, not the good from each other.
 
 Reference: google-deepmind/open_spiel@112b7770, open_spiel/python/algorithms/nash_averaging.py (Balduzzi et al., arXiv 1806.02643,
-Appendix D). It writes one constraint for every agent and task, $(Py)_a\le(P^Tx)_t$; one number between them, $(Py)_a\le v\le(P^Tx)_t$, says
-the same with m + n constraints instead of m n.
+Appendix D). It looks for both strategies at once, with one constraint for every agent and task, $(Py)_a\le(P^Tx)_t$. The number between
+them is the value v of the game, which a linear program finds; then $Py\le v$ and $P^Tx\ge v$ are m + n constraints instead of m n.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,11 @@ import numpy as np
 
 from hierlab.checks import check_range
 from hierlab.ranking.win_matrix import Array, as_square
+
+SLACKS = (None, 1e-9, 1e-7, 1e-6)
+"""How the value is handled, in turn: as a variable; then as a known number that may be missed by so much."""
+ACCURACY = 1e-5
+"""What either side may gain by deviating from what is given as an equilibrium, of payoffs in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -87,48 +93,112 @@ def nash_average_agents(payoffs: Array, *, eps: float = 1e-9) -> tuple[Array, Ar
     gains = as_square("payoffs", payoffs)
     if not np.array_equal(gains, -gains.T) or not np.isfinite(gains).all():
         raise ValueError("payoffs must be finite and antisymmetric: what row gains from column, column loses to row")
-    problem, matrix, x, least = _symmetric_program(len(gains))
-    matrix.value, least.value = gains, eps
-    return (chosen := _solved(problem, x)[0]), gains @ chosen
+    program = _symmetric_program(len(gains))
+    program.matrix.value, program.least.value = gains, eps
+    status, played = _solve(program.problem), program.strategies[0].value
+    if played is None or (gains @ played).max() > ACCURACY:
+        raise RuntimeError(f"no equilibrium found: the program is {status} (eps above 0 may leave none)")
+    return np.clip(played, 0, None), gains @ played
+
+
+def game_value(payoffs: Array) -> float:
+    """What the row player of a zero-sum game can be held to: the value, by linear programming.
+
+    Args:
+        payoffs: [m, n] what the row player gains.
+
+    Raises:
+        RuntimeError: if the solver fails.
+    """
+    from scipy.optimize import linprog
+
+    m, n = payoffs.shape
+    found = linprog(
+        np.append(np.zeros(n), 1.0),
+        A_ub=np.hstack([payoffs, -np.ones((m, 1))]),
+        b_ub=np.zeros(m),
+        A_eq=np.append(np.ones(n), 0.0)[None, :],
+        b_eq=[1.0],
+        bounds=[(0, None)] * n + [(None, None)],
+    )
+    if not found.success:
+        raise RuntimeError(f"the value of the game was not found: {found.message}")
+    return float(found.fun)
 
 
 def _equilibrium(payoffs: Array, eps: float) -> tuple[Array, Array]:
-    problem, matrix, x, y, least = _program(*payoffs.shape)
-    matrix.value, least.value = payoffs, eps
-    agents, tasks = _solved(problem, x, y)
-    return agents, tasks
+    """The strategies of largest entropy of rows and columns that hold each other to the value of the game. [m], [n]"""
+    status = "not solved"
+    for slack in SLACKS:  # the strategies looked for may be single ones, sets without an inside, at which a solver can fail
+        program = _free_program(*payoffs.shape) if slack is None else _held_program(*payoffs.shape)
+        if slack is not None:
+            program.held.value = game_value(payoffs) + np.array([slack, -slack])
+        program.matrix.value, program.least.value = payoffs, eps
+        status = _solve(program.problem)
+        x, y = (strategy.value for strategy in program.strategies)
+        if x is not None and y is not None and (payoffs @ y).max() - (payoffs.T @ x).min() < ACCURACY:
+            return np.clip(x, 0, None), np.clip(y, 0, None)
+    raise RuntimeError(f"no equilibrium found: the program is {status} (eps above 0 may leave none)")
 
 
-def _solved(problem: Any, *variables: Any) -> list[Array]:
+def _solve(problem: Any) -> str:
+    """Solve a program and give its status in words; what came out is for the caller to check."""
     import cvxpy
 
-    try:
-        problem.solve(solver=cvxpy.CLARABEL)
-    except cvxpy.SolverError as error:
-        raise RuntimeError(f"no equilibrium found: {error}") from error
-    if problem.status not in ("optimal", "optimal_inaccurate"):
-        raise RuntimeError(f"no equilibrium found: the program is {problem.status} (eps above 0 may leave none)")
-    return [np.clip(v.value, 0, None) for v in variables]
+    for variable in problem.variables():
+        variable.value = None  # programs are kept: nothing of the last payoffs may be taken for an answer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            problem.solve(solver=cvxpy.CLARABEL)
+        except cvxpy.SolverError:
+            return "not solved"
+    return problem.status
 
 
-@lru_cache(maxsize=16)
-def _program(agents: int, tasks: int) -> tuple[Any, ...]:
-    """The convex program for tables of one size, compiled once."""
+@dataclass(frozen=True)
+class _Program:
+    """A convex program, compiled once for all payoffs of one size: its parameters and its variables."""
+
+    problem: Any
+    matrix: Any
+    least: Any
+    strategies: tuple[Any, ...]
+    held: Any = None
+
+
+@lru_cache(maxsize=32)
+def _free_program(rows: int, columns: int) -> _Program:
+    """Both sides, and the value between them a variable."""
     import cvxpy
 
-    matrix, least = cvxpy.Parameter((agents, tasks)), cvxpy.Parameter(nonneg=True)
-    x, y, value = cvxpy.Variable(agents), cvxpy.Variable(tasks), cvxpy.Variable()
-    constraints = [x >= least, y >= least, cvxpy.sum(x) == 1, cvxpy.sum(y) == 1, matrix @ y <= value, matrix.T @ x >= value]
-    objective = cvxpy.Maximize(cvxpy.sum(cvxpy.entr(x)) + cvxpy.sum(cvxpy.entr(y)))
-    return cvxpy.Problem(objective, constraints), matrix, x, y, least
+    return _program(rows, columns, None, *[cvxpy.Variable()] * 2)
 
 
-@lru_cache(maxsize=16)
-def _symmetric_program(agents: int) -> tuple[Any, ...]:
-    """The convex program for games of one size, compiled once."""
+@lru_cache(maxsize=32)
+def _held_program(rows: int, columns: int) -> _Program:
+    """Both sides, and the value known: rows are held from above by the first number, columns from below by the second."""
     import cvxpy
 
-    matrix, least = cvxpy.Parameter((agents, agents)), cvxpy.Parameter(nonneg=True)
-    x = cvxpy.Variable(agents)
-    constraints = [x >= least, cvxpy.sum(x) == 1, matrix @ x <= 0]
-    return cvxpy.Problem(cvxpy.Maximize(cvxpy.sum(cvxpy.entr(x))), constraints), matrix, x, least
+    held = cvxpy.Parameter(2)
+    return _program(rows, columns, held, held[0], held[1])
+
+
+def _program(rows: int, columns: int, held: Any, upper: Any, lower: Any) -> _Program:
+    import cvxpy
+
+    matrix, least = cvxpy.Parameter((rows, columns)), cvxpy.Parameter(nonneg=True)
+    x, y = cvxpy.Variable(rows), cvxpy.Variable(columns)
+    constraints = [x >= least, y >= least, cvxpy.sum(x) == 1, cvxpy.sum(y) == 1, matrix @ y <= upper, matrix.T @ x >= lower]
+    problem = cvxpy.Problem(cvxpy.Maximize(cvxpy.sum(cvxpy.entr(x)) + cvxpy.sum(cvxpy.entr(y))), constraints)
+    return _Program(problem, matrix, least, (x, y), held)
+
+
+@lru_cache(maxsize=32)
+def _symmetric_program(players: int) -> _Program:
+    """For an antisymmetric game, whose value is 0: one side is enough."""
+    import cvxpy
+
+    matrix, least, x = cvxpy.Parameter((players, players)), cvxpy.Parameter(nonneg=True), cvxpy.Variable(players)
+    problem = cvxpy.Problem(cvxpy.Maximize(cvxpy.sum(cvxpy.entr(x))), [x >= least, cvxpy.sum(x) == 1, matrix @ x <= 0])
+    return _Program(problem, matrix, least, (x,))

@@ -120,12 +120,12 @@ class NashAveraging:
     """What each agent gains in the equilibrium against tasks; agents that gain the same are ordered by how often it plays them."""
 
     def rate(self, seen: Observations) -> Array:
-        """[m] values, to six decimals, with the agent's probability behind them."""
+        """[m] values to four decimals, the solver's accuracy, with the agent's probability behind them."""
         means = seen.filled_means.T
         if not (np.ptp(means, axis=0) > 0).any():
             return np.zeros(len(means))
         found = nash_average(means)
-        return np.round(found.agent_values, 6) + 1e-7 * found.agents
+        return np.round(found.agent_values, 4) + 1e-5 * found.agents
 
 
 class TaskVotes:
