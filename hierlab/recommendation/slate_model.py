@@ -37,7 +37,7 @@ from hierlab.recommendation.slate_joint import (
 from hierlab.recommendation.slate_likelihood import Score, score_all
 from hierlab.recommendation.slate_posterior import MeanField, elbo, from_free, normal_entropy, to_free
 from hierlab.recommendation.slates import SlateLog, uniform_candidates
-from hierlab.recommendation.thompson import in_slate, top_items
+from hierlab.recommendation.thompson import merge_in_slate, top_items
 from hierlab.recommendation.user_state import GRU_WEIGHTS, UserModel, user_path
 from hierlab.seeds import generator as named_generator
 
@@ -47,6 +47,7 @@ FINN_BETAS = (0.1, 0.1)
 ITEM_LATENTS = ("group_vectors", "group_scales", "item_vectors")
 MAX_MEAN = 5.0  # means of biases and matrices stay inside (-5, 5)
 FACTOR_RANGE = (0.001, 5.0)
+_MOST_SCORES = 50_000_000  # numbers in one table of users by items
 _PRIOR_DRAWS = 50  # the code starts each mean at the median of 50 prior draws
 
 
@@ -221,13 +222,19 @@ class SlateModel:
         if how != "greedy" and generator is None:
             raise ValueError(f"how={how!r} draws from the posterior: give it a generator")
         if how == "greedy":
-            return top_items(self.scores(log, self.latents(), self.start(log), at=at), k)
+            return self._ranking(log, k, self.latents(), self.start(log), at)
 
         def drawn() -> Tensor:
             latents = self.latents(generator, temperature=temperature)
-            return self.scores(log, latents, self.start(log, generator, temperature=temperature), at=at)
+            return self._ranking(log, k, latents, self.start(log, generator, temperature=temperature), at)
 
-        return top_items(drawn(), k) if how == "thompson" else in_slate(torch.stack([drawn() for _ in range(k)]))
+        return drawn() if how == "thompson" else merge_in_slate(torch.stack([drawn() for _ in range(k)]))
+
+    def _ranking(self, log: SlateLog, k: int, latents: Mapping[str, Tensor], start: Tensor, at: int) -> Tensor:
+        """[N, k] the best items for each user, some users at a time, since all users by all items may not fit."""
+        size = max(1, _MOST_SCORES // len(self.item_group_))
+        parts = [slice(row, row + size) for row in range(0, len(log), size)]
+        return torch.cat([top_items(self.scores(log.users(part), latents, start[part], at=at), k) for part in parts])
 
     @torch.no_grad()
     def joint(self, log: SlateLog, latents: Mapping[str, Tensor] | None = None, *, tempered: bool = False) -> Joint:
