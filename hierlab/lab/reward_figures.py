@@ -10,7 +10,6 @@ import numpy as np
 from hierlab.lab.figures import COLOURS, GRID, NEUTRAL, house_style
 from hierlab.lab.reward_study import BENCHMARK_WORLD, Simulation
 from hierlab.reward.judge import LETTERS
-from hierlab.reward.judge import LETTERS
 from hierlab.reward.rewardbench2 import DOMAINS
 from hierlab.reward.simulated import exact_accuracy, largest_of
 from hierlab.reward.ties import WEIGHTS, TiesRow, margin_term, ties_score
@@ -33,7 +32,7 @@ def against_truth(seed: int = 0, *, models: int = 24, prompts: int = 1000, candi
 
     draw, world = np.random.default_rng(derive_seed(seed, "against truth")), AnswerWorld()
     population = [SimulatedReward(float(q)) for q in np.linspace(0, 1, models)]
-    grid = np.linspace(0, 1, 26)
+    grid = np.linspace(0, 1, 17)
     titles = ("accuracy", f"utility of the favourite of {candidates}")
     figure = make_subplots(rows=2, cols=1, subplot_titles=titles, vertical_spacing=0.14, shared_xaxes=True)
     for number, (name, answers) in enumerate({"two answers": 2, "four answers": 4}.items()):

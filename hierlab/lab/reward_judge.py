@@ -9,13 +9,13 @@ import torch
 from hierlab.envs.reward_questions import Question, questions
 from hierlab.models import load
 from hierlab.reward import Item, JudgeReport, evaluate_judge
+from hierlab.reward.harness import FIRST
 from hierlab.reward.judge import LETTERS, FirstAnswer, Judge
 from hierlab.rollout.text_judge import TextJudge
 from hierlab.seeds import generator
 
 DOMAINS = ("Math", "Factuality")
 """Arithmetic and plain facts: what even a small language model has met."""
-FIRST = "first answer"
 
 
 def judge_items(number: int, *, seed: int = 0) -> list[Item]:

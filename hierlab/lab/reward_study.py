@@ -135,8 +135,6 @@ def ranking_quality(seed: int, *, models: int = 40, sizes: Sequence[int] = (50, 
     Raises:
         ValueError: if there are fewer than four models.
     """
-    from scipy.stats import kendalltau
-
     if models < 4:
         raise ValueError(f"a ranking of reward models needs at least four, got {models}")
     draw = np.random.default_rng(derive_seed(seed, "ranking quality"))
@@ -146,13 +144,25 @@ def ranking_quality(seed: int, *, models: int = 40, sizes: Sequence[int] = (50, 
     def tau(prompts: int, answers: int) -> float:
         drawn = world.draw(prompts, answers, draw, margin=0.5)
         scores = [best_of_n_accuracy(SimulatedReward(float(q)).score(*drawn, draw)) for q in quality]
-        return float(kendalltau(quality, scores).statistic)
+        return kendall_tau(quality, scores)
 
     return {
         "pairs": [tau(size, 2) for size in sizes],
         "four answers": [tau(size, 4) for size in sizes],
         "pairs, as many answers": [tau(2 * size, 2) for size in sizes],
     }
+
+
+def kendall_tau(x: Sequence[float], y: Sequence[float]) -> float:
+    r"""$\tau_b$: concordant less discordant pairs, as a share of the pairs that neither column ties; NaN if one ties all.
+
+    Args:
+        x: [K].
+        y: [K].
+    """
+    a, b = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
+    with np.errstate(invalid="ignore"):
+        return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
 
 def tied_rows(spread: float, *, prompts: int = 50, right: int = 4, wrong: int = 4, seed: int = 0) -> list[TiesRow]:

@@ -44,13 +44,14 @@ def base_model(steps: int, *, batch: int = 64) -> LanguageModel:
         batch: demonstrations a step.
     """
     model = load("tiny", vocabulary=vocabulary(), size=SIZE)
+    number = min(_DEMONSTRATIONS, steps * batch)
 
     def demonstrate():
-        texts = demonstrations(_DEMONSTRATIONS)
+        texts = demonstrations(number)
         prompts = encode_prompts(model.tokenizer, [prompt for prompt, _ in texts])
         return [(prompt, encode_response(model.tokenizer, answer)) for prompt, (_, answer) in zip(prompts, texts, strict=True)]
 
-    recipe = {"demonstrations": _DEMONSTRATIONS, "questions": [q.prompt for domain in DOMAINS for q in questions(domain)]}
+    recipe = {"demonstrations": number, "questions": [q.prompt for domain in DOMAINS for q in questions(domain)]}
     return warm_start(model, demonstrate, ImitationSettings(steps=steps, batch=batch, rate=3e-3), recipe=recipe)
 
 

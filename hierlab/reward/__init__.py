@@ -5,7 +5,7 @@ Functions of scores, texts and trees of both; models and trainers are in `hierla
 
 from hierlab.reward.best_of_n import best_of_n_accuracy, best_of_n_credit, best_of_n_value, pairwise_accuracy
 from hierlab.reward.bradley_terry import bradley_terry_loss, preference_accuracy
-from hierlab.reward.harness import JudgeReport, Report, evaluate, evaluate_baselines, evaluate_judge, table
+from hierlab.reward.harness import JudgeReport, Report, evaluate, evaluate_baseline, evaluate_baselines, evaluate_judge, table
 from hierlab.reward.interface import BASELINES, ConstantReward, LengthReward, RandomReward, ReadableRewardModel, RewardModel
 from hierlab.reward.items import Item
 from hierlab.reward.rewardbench2 import DOMAINS, final_score, section_scores
@@ -29,6 +29,7 @@ __all__ = [
     "best_of_n_value",
     "bradley_terry_loss",
     "evaluate",
+    "evaluate_baseline",
     "evaluate_baselines",
     "evaluate_judge",
     "final_score",

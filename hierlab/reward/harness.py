@@ -38,6 +38,8 @@ from hierlab.reward.ties import TiesRow, TiesScore, Variant, ties_score
 from hierlab.seeds import generator
 
 Mode = Literal["ranking", "ratings"]
+FIRST = "first answer"
+"""The baseline that is a judge."""
 
 
 @dataclass(frozen=True)
@@ -154,16 +156,36 @@ def evaluate_judge(
 
 
 def evaluate_baselines(items: Sequence[Item], *, seed: int = 0, variant: Variant = "official") -> dict[str, Report]:
-    """The four that know nothing: constant, random, the longest answer, and the first answer (a judge's; each is put in a random place).
+    """The four that know nothing: constant, random, the longest answer, and the first answer.
+
+    The first answer is left out where an item outside Ties has not four answers, since a judge could not name it by a letter.
 
     Raises:
         ValueError: as `evaluate`.
     """
-    reports = {name: evaluate(model, items, variant=variant) for name, model in BASELINES.items()}
     four = all(len(item.responses) == 4 for item in items if item.domain != "Ties")
-    if four:  # the first of another number of answers cannot be asked for by letter
-        reports["first answer"] = evaluate_judge(FirstAnswer(), items, seed=seed, variant=variant)
-    return reports
+    names = [*BASELINES, *([FIRST] if four else [])]
+    return {name: evaluate_baseline(name, items, seed=seed, variant=variant) for name in names}
+
+
+def evaluate_baseline(name: str, items: Sequence[Item], *, seed: int = 0, variant: Variant = "official") -> Report:
+    """One of them.
+
+    Args:
+        name: a key of `BASELINES`, or "first answer": that of a judge who always takes the first of four, the right one among them in
+            a random place.
+        items: as in `evaluate`.
+        seed: draws these places.
+        variant: of the Ties score.
+
+    Raises:
+        ValueError: if there is no such baseline; or as `evaluate`.
+    """
+    if name == FIRST:
+        return evaluate_judge(FirstAnswer(), items, seed=seed, variant=variant)
+    if name not in BASELINES:
+        raise ValueError(f"no baseline {name!r}; there are {', '.join([*BASELINES, FIRST])}")
+    return evaluate(BASELINES[name], items, variant=variant)
 
 
 def table(reports: Mapping[str, Report]) -> tuple[list[str], list[list[str]]]:

@@ -130,7 +130,7 @@ def exact_accuracy(correlation: float, answers: int) -> float:
     if answers <= 2 or abs(correlation) == 1:
         return {1: 1.0, 2: 0.5 + math.asin(correlation) / math.pi}.get(answers, float(correlation == 1))
     # With u as the outer variable: s given u is normal around c u, and both tails below (u, s) come from one cumulative sum.
-    u, density, _ = _normal_grid(601)
+    u, density, _ = _normal_grid(401)
     s, step = u[None, :], u[1] - u[0]
     joint = np.exp(-((s - correlation * u[:, None]) ** 2) / (2 * (1 - correlation**2))) / math.sqrt(2 * math.pi * (1 - correlation**2))
     joint = joint * density[:, None] * step * step

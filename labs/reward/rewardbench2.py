@@ -349,12 +349,12 @@ def _(bench, button):
     def score_benchmark(arm, seed, settings):
         from hierlab.envs.reward_bench import reward_bench_2
         from hierlab.envs.reward_questions import benchmark
-        from hierlab.reward import evaluate, evaluate_baselines
+        from hierlab.reward import evaluate, evaluate_baseline
         from hierlab.rollout.hub_reward import load_classifier
 
         generated = settings.benchmark == "generated"
         items = benchmark(settings.prompts, seed=seed) if generated else reward_bench_2(settings.benchmark)
-        report = evaluate(load_classifier(arm), items) if arm in settings.published else evaluate_baselines(items, seed=seed)[arm]
+        report = evaluate(load_classifier(arm), items) if arm in settings.published else evaluate_baseline(arm, items, seed=seed)
         return {"score": report.final, **report.domains}
 
     scored = {name: name for name in ("constant", "random", "longest answer", "first answer", *bench.settings.published)}
