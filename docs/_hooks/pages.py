@@ -18,6 +18,7 @@ from hierlab.lab.entries import Entry, entries
 from hierlab.lab.errors import Refused
 from hierlab.lab.mathml import typeset
 from hierlab.lab.places import root
+from hierlab.lab.searchable import searchable
 
 
 def _refusals_fail_the_build(hook: Callable) -> Callable:
@@ -69,10 +70,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 @_refusals_fail_the_build
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
-    """Set the formulas, and keep the reference's source code out of the search: it finds what is documented."""
-    return typeset(html).replace(
-        '<details class="mkdocstrings-source">', '<details class="mkdocstrings-source" data-search-exclude="true">'
-    )
+    """Set the formulas, and lay the page aside while the search reads its words."""
+    page.whole = typeset(html)
+    return searchable(page.whole)
+
+
+def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> None:
+    """Give the page back: hooks are called after plugins, so the search has read it."""
+    page.content = page.whole
 
 
 def on_post_build(config: Any) -> None:

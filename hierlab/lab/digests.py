@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parents[1]
 BENCH = (
     "bench check claims dead_links digests display entries errors execute export figures formulas html job kernel ledger local "
     "locks mathml notebook open orphans overview page papers_table places progress provenance publish reference_pages results run seal "
-    "settings site site_pages stepper units verdicts"
+    "searchable settings site site_pages stepper units verdicts"
 )
 NOT_FOLLOWED = {
     *("hierlab", "hierlab.cli", "hierlab.files", "hierlab.lab", "hierlab.papers", "hierlab.trace"),
