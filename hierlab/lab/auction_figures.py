@@ -32,6 +32,33 @@ if TYPE_CHECKING:
 _LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
 
 
+def named_axes(figure: go.Figure, names: Sequence[str]) -> go.Figure:
+    """A stepper's matrices with advertisements by name and gaps counted from 1. Changes the figure in place."""
+    for trace in figure.data:
+        if trace.type != "heatmap":
+            continue
+        columns = len(trace.z[0])
+        suffix = trace.xaxis.removeprefix("x")
+        figure.layout[f"xaxis{suffix}"].update(
+            tickmode="array", tickvals=list(range(columns)), ticktext=[str(n + 1) for n in range(columns)], title={"text": "gap"}
+        )
+        figure.layout[f"yaxis{suffix}"].update(
+            tickmode="array", tickvals=list(range(len(names))), ticktext=list(names), title={"text": "advertisement"}
+        )
+        trace.hovertemplate = "advertisement %{y}, gap %{x}: %{z:.4g}<extra></extra>"
+    return figure
+
+
+def share_axes(figure: go.Figure, along: str, *, logarithmic: bool = False) -> go.Figure:
+    """Learning curves as shares of the optimum: titles in words, ticks where the points are. Changes the figure in place."""
+    at = sorted({x for trace in figure.data if trace.mode != "none" for x in trace.x})
+    figure.update_xaxes(title_text=along, tickmode="array", tickvals=at, ticktext=[f"{x:.3g}" for x in at])
+    if logarithmic:
+        figure.update_xaxes(type="log")
+    figure.update_yaxes(title_text="welfare / optimum")
+    return figure
+
+
 def fixed_point(auction: Auction, k: int, points: int = 41) -> go.Figure:
     """h against the diagonal, and Dinkelbach's way to where they meet."""
     import plotly.graph_objects as go
@@ -54,7 +81,7 @@ def fixed_point(auction: Auction, k: int, points: int = 41) -> go.Figure:
 def own_bid(auction: Auction, k: int, i: int, names: Sequence[str], points: int = 76) -> go.Figure:
     """What one advertiser's bid buys, above, and what is left of its worth, below, under several mechanisms.
 
-    Above, the area between a step function and its height at the truth is the payment.
+    Above, the shaded area, between VCG's step function and its height at the truth, is the payment.
     """
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
@@ -68,6 +95,7 @@ def own_bid(auction: Auction, k: int, i: int, names: Sequence[str], points: int 
         "Myerson": (np.array([float(phi.inverse(start)) for start in in_phi.starts]), in_phi.heights),
     }
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.1, subplot_titles=["click rate", "utility"])
+    figure.add_trace(_payment(*bought["VCG"], float(auction.value[i])), row=1, col=1)
     for number, (name, (starts, heights)) in enumerate(bought.items()):
         x, y = np.append(starts, 1.25), np.append(heights, heights[-1])
         line = {"color": COLOURS[number], "width": 2, "shape": "hv", "dash": "solid" if number == 0 else "dash"}
@@ -85,6 +113,19 @@ def own_bid(auction: Auction, k: int, i: int, names: Sequence[str], points: int 
     figure.update_layout(legend={**_LEGEND, "y": -0.12})
     figure.update_annotations(font={"size": 13, "color": NEUTRAL}, x=0, xanchor="left", xref="paper")
     return house_style(figure, height=560)
+
+
+def _payment(starts: np.ndarray, heights: Sequence[float], truth: float) -> Any:
+    """The area above a step function, up to what the truth buys."""
+    import plotly.graph_objects as go
+
+    below = [(start, height) for start, height in zip(starts, heights, strict=True) if start <= truth]
+    top = below[-1][1]
+    x, y, level = [0.0], [0.0], 0.0
+    for start, height in below:
+        x, y, level = [*x, start, start], [*y, level, height], height
+    area = {"fill": "toself", "fillcolor": COLOURS[0], "opacity": 0.2, "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    return go.Scatter(x=_short([*x, 0.0]), y=_short([*y, top]), mode="lines", **area)
 
 
 def virtual_curves(points: int = 81) -> go.Figure:
@@ -216,7 +257,7 @@ def timing_lines(results: Results) -> go.Figure:
             trace = go.Scatter(x=list(best[x][0]), y=_short(mean), name=arm, mode="lines+markers", line=line, legendgroup=arm)
             figure.add_trace(trace.update(showlegend=row == 1), row=row, col=1)
             figure.update_xaxes(type="log", tickvals=list(best[x][0]), ticktext=[f"{v:g}" for v in best[x][0]], row=row, col=1)
-        figure.update_yaxes(type="log", row=row, col=1, exponentformat="none")
+        figure.update_yaxes(type="log", dtick=1, exponentformat="none", row=row, col=1)
     figure.update_xaxes(title_text="advertisers", row=2, col=1)
     figure.update_layout(legend={**_LEGEND, "y": -0.12})
     figure.update_annotations(font={"size": 13, "color": NEUTRAL}, x=0, xanchor="left", xref="paper")

@@ -108,7 +108,7 @@ def _(bench):
 def _():
     mo.md(r"""
     ## Step through
-    Four advertisements, *A* to *D* (rows 0 to 3), and three gaps in an answer. Move the figure's own slider: each step is a quantity
+    Four advertisements, *A* to *D* (rows), and three gaps in an answer. Move the figure's own slider: each step is a quantity
     that the auction recorded while it ran. At each $\lambda$ a matching is solved; its welfare is the next $\lambda$, until nothing
     changes. The controls run it again: raise the bid of *A*, allow fewer advertisements, or sell for revenue.
     """)
@@ -131,11 +131,12 @@ def _(bench, bid, goal, most_shown):
     import numpy as np
 
     from hierlab.lab import stepper
+    from hierlab.lab.auction_figures import named_axes
     from hierlab.lab.auctions import UNIFORM, Auction
     from hierlab.market import mnl_optimum, myerson, vcg
     from hierlab.trace import Tape
 
-    utility = np.array([[0.4, -0.3, 0.1], [0.6, 0.5, -0.8], [-0.2, 0.9, 0.3], [0.8, 0.2, 0.7]])
+    utility = np.array([[0.2, -0.5, 0.8], [0.0, -1.1, 0.6], [-0.8, -0.5, 0.6], [0.5, 1.8, -0.1]])
     example = Auction(np.array([0.9, 0.7, 0.5, 0.25]), np.exp(utility))
     optimise = partial(mnl_optimum, weight=example.weight, k=most_shown.value)
     bids = np.append(bid.value, example.value[1:])
@@ -143,7 +144,7 @@ def _(bench, bid, goal, most_shown):
         vcg(bids, optimise) if goal.value.startswith("welfare") else myerson(bids, optimise, UNIFORM)
     bench.figure(
         "stepper",
-        stepper(tape, row_names=list("ABCD")),
+        named_axes(stepper(tape, row_names=list("ABCD")), "ABCD"),
         title="Inside the auction, step by step",
         caption="Rows are advertisements, columns are gaps in the answer. Slide through the quantities in the order they are computed.",
         alt="Heat maps of click weights, reduced weights and matchings at rising thresholds; bars of click rates, payments and prices.",
@@ -153,7 +154,7 @@ def _(bench, bid, goal, most_shown):
 
 @app.cell
 def _(bench, example):
-    from hierlab.lab.auction_figures import click_shares, fixed_point, own_bid, survival, virtual_curves
+    from hierlab.lab.auction_figures import click_shares, fixed_point, own_bid, share_axes, survival, virtual_curves
 
     bench.figure(
         "fixed-point",
@@ -162,7 +163,7 @@ def _(bench, example):
         caption="Each dot is one matching. Its welfare is where the next one stands on the axis; the last stands on the diagonal.",
         alt="The falling convex curve h crosses the diagonal once; numbered dots climb along it to the crossing.",
     )
-    return click_shares, own_bid, survival, virtual_curves
+    return click_shares, own_bid, share_axes, survival, virtual_curves
 
 
 @app.cell
@@ -181,9 +182,9 @@ def _(bench, click_shares, example):
 def _(bench, example, own_bid):
     bench.figure(
         "own-bid",
-        own_bid(example, 2, 1, ("VCG", "Myerson", "pay your bid", "separable, GSP")),
-        title="What B's bid buys, and what is left of it",
-        caption="Above: clicks against the bid, K = 2. Below: utility; the truth is at the top where a mechanism is truthful.",
+        own_bid(example, 3, 0, ("VCG", "Myerson", "pay your bid", "separable, GSP")),
+        title="What A's bid buys, and what is left of it",
+        caption="Above: clicks; the shaded area is VCG's payment. Below: utility; a truthful mechanism is at its top at the truth.",
         alt="Rising steps of click rate; utility is flat at its top around the truth for VCG and Myerson, and peaks below it otherwise.",
     )
     return
@@ -302,10 +303,10 @@ def _(bench, button):
 
 
 @app.cell
-def _(bench, logit):
+def _(bench, logit, share_axes):
     bench.figure(
         "by-number",
-        logit.plot(x="k", y="ratio_at_k"),
+        share_axes(logit.plot(x="k", y="ratio_at_k"), "K, at most so many shown"),
         title="The more may be shown, the more substitution costs",
         caption="Welfare as a share of the optimum against K, the most that may be shown: mean over seeds with 95 % intervals.",
         alt="The optimum at 1, greedy just below; matching and ranking, which fill all gaps, fall behind as K grows; random is far below.",
@@ -314,10 +315,10 @@ def _(bench, logit):
 
 
 @app.cell
-def _(bench, logit):
+def _(bench, logit, share_axes):
     bench.figure(
         "by-spread",
-        logit.plot(x="spread", y="ratio_at_spread"),
+        share_axes(logit.plot(x="spread", y="ratio_at_spread"), "spread of utilities between gaps"),
         title="How much the gap matters",
         caption="Welfare as a share of the optimum against the spread of utilities between gaps; at 0 an advertisement is as good in all.",
         alt="At spread 0 ranking and additive matching agree, below the optimum; with growing spread the ranking falls further.",
@@ -339,17 +340,17 @@ def _(bench, button):
 
 
 @app.cell
-def _(bench, cascade):
+def _(bench, cascade, share_axes):
     bench.figure(
         "cascade-free",
-        cascade.plot(x="k", y="free_at_k"),
+        share_axes(cascade.plot(x="k", y="free_at_k"), "K, at most so many shown"),
         title="A cascade whose order the seller chooses",
         caption="Welfare as a share of the best of all placements against K: mean over seeds with 95 % intervals.",
         alt="Greedy and additive matching near the optimum; the logit optimum and the ranking below; random far below.",
     )
     bench.figure(
         "cascade-fixed",
-        cascade.plot(x="k", y="fixed_at_k"),
+        share_axes(cascade.plot(x="k", y="fixed_at_k"), "K, at most so many shown"),
         title="A cascade read from the first gap to the last",
         caption="The same where gaps are read in their own order: an advertisement of little worth early on does harm.",
         alt="Greedy and the logit optimum near the top; additive matching and the ranking fall as K grows.",
@@ -417,12 +418,10 @@ def _(bench, button, ways):
 
 
 @app.cell
-def _(bench, shop):
-    shop_figure = shop.plot(x="mean_rate", y="ratio_at_mean")
-    shop_figure.update_xaxes(type="log", title_text="mean click rate alone; the first is the logged one")
+def _(bench, share_axes, shop):
     bench.figure(
         "open-bandit",
-        shop_figure,
+        share_axes(shop.plot(x="mean_rate", y="ratio_at_mean"), "mean click rate alone; the first is logged", logarithmic=True),
         title="A shop's click rates",
         caption="Open Bandit's items as advertisers, drawn values; the odds of a click are multiplied until their mean is as given.",
         alt="At the logged click rates additive matching is as good as the optimum; at a mean of 0.3 it is not.",
@@ -445,12 +444,10 @@ def _(bench, button):
 
 
 @app.cell
-def _(bench, learnt):
-    learnt_figure = learnt.plot(x="answers", y="ratio_at_answers")
-    learnt_figure.update_xaxes(type="log", title_text="logged answers")
+def _(bench, learnt, share_axes):
     bench.figure(
         "learning",
-        learnt_figure,
+        share_axes(learnt.plot(x="answers", y="ratio_at_answers"), "logged answers", logarithmic=True),
         title="From logged clicks to an auction",
         caption="Welfare of the optimum on estimated weights, as a share of the optimum on true ones. Logged placements were random.",
         alt="A fitted logit comes close to 1 with more answers; raw click rates stay below it; knowing nothing is a flat line.",
