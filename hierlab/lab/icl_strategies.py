@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hierlab.lab.errors import Refused
 from hierlab.seeds import generator
 from hierlab.theory import (
     ABLATIONS,
@@ -58,6 +59,28 @@ def strategy_losses(setting: Setting, tasks: Tensor, sequences: int, seed: int) 
     drawn = setting.draw(tasks, sequences, generator("icl", "losses", seed, len(tasks)))
     predicted = setting.memorising(tasks, drawn), setting.generalising(drawn)
     return tuple(average_loss(setting.losses(p, tasks, drawn)) for p in predicted)
+
+
+def setting_of(name: str, dims: int, length: int) -> Setting:
+    """The setting of this name, with V or d dimensions and sequences of C items.
+
+    Raises:
+        ValueError: if there is no such setting or a size is out of range.
+    """
+    kinds = {kind.name: kind for kind in (BallsAndUrns, LinearRegression, Classification)}
+    if name not in kinds:
+        raise ValueError(f"setting must be one of {', '.join(kinds)}, got {name!r}")
+    return kinds[name](dims, length)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine has not, before anything starts.
+
+    Raises:
+        Refused: saying what to set instead.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Refused("device=cuda needs a GPU that PyTorch can use, and there is none here; add --set device=cpu (it takes days)")
 
 
 @dataclass(frozen=True)
@@ -186,7 +209,40 @@ def train_grid(
     return Grid(kept, [t.at(range(first, len(t.steps))) for t in fresh], trained)
 
 
-def accounts(setting: Setting, sequences: Any = None) -> dict[str, Any]:
+def grid_of(
+    settings: Any,
+    tasks: Sequence[int],
+    mlp_factor: float,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    report: Callable[..., Any] | None = None,
+) -> Grid:
+    """The grid that the lab's settings ask for, with these numbers of tasks and this width of the MLP."""
+    plan = TrainingPlan(
+        steps=settings.steps,
+        checkpoints=settings.checkpoints,
+        first_checkpoint=min(20, max(1, settings.steps // 4)),
+        batch=settings.batch,
+        learning_rate=settings.rate,
+        warmup=settings.warmup,
+        sequences=settings.sequences,
+        fresh_tasks=settings.sequences,
+    )
+    return train_grid(
+        setting_of(settings.learnt, settings.dims, settings.length),
+        tasks,
+        NetworkSize(settings.hidden, settings.layers, 1, mlp_factor),
+        plan,
+        seed=seed,
+        loss_sequences=settings.loss_sequences,
+        threshold=settings.threshold,
+        device=settings.device,
+        **run,
+    )
+
+
+def accounts(setting: Setting) -> dict[str, Any]:
     """Every account by name: the rational one, its ablations, the trivial ones, and the bound."""
     start = START[setting.name]
     fixed = {"M alone": OneStrategy(0), "G alone": OneStrategy(1), "one fixed mixture": FixedMixture(), BOUND: BestMixturePerCheckpoint()}
@@ -207,7 +263,8 @@ def measure(setting: Setting, grid: Grid) -> dict[str, float | list[float]]:
         Numbers: the fitted parameters, `transience` (weight of M at the last checkpoint minus at the first, mean over D),
         `timescale_slope` (of the measured transition step on D, logarithms), `memorised` (mean weight of M over the grid's checkpoints),
         `logistic_r2`, `logistic_r2_linear` (see `logistic_r2`), `kept_checkpoints`. Lists: for each quantity of `AGREEMENT` one number
-        for each of `ACCOUNTS`; and `steps`, `weight_D` (measured) and `predicted_D` for each number of tasks D.
+        for each of `ACCOUNTS`; `steps`, `weight_D` (measured) and `predicted_D` for each number of tasks D; and `example_M`, `example_G`,
+        `example_network`, `example_account`, what they expect in one context.
     """
     fitted, held_out = grid.split()
     observed = [t.relative_distance for t in grid.trained]
@@ -223,7 +280,7 @@ def measure(setting: Setting, grid: Grid) -> dict[str, float | list[float]]:
             values |= {"logistic_r2": logistic_r2(grid.trained, account.alpha_), "logistic_r2_linear": logistic_r2(grid.trained, 0.0)}
             weights = account.predict_weights(grid.trained)
             values |= {f"predicted_{t.tasks}": w[:, 0].tolist() for t, w in zip(grid.trained, weights, strict=True)}
-            values["predicted_slope"] = _finite(_predicted_slope(grid, account), 0.0)
+            values |= _example(grid, weights)
     values |= {f"weight_{t.tasks}": t.relative_distance for t in grid.whole}
     transitions = [measured_transition(t.steps.tolist(), t.relative_distance) for t in grid.whole]
     return {
@@ -238,6 +295,12 @@ def measure(setting: Setting, grid: Grid) -> dict[str, float | list[float]]:
         "transition": transitions,
         **table,
     }
+
+
+def weights_of(grid: Grid) -> dict[str, float | list[float]]:
+    """The measured weights of M alone, of networks that are only compared: `steps`, `weight_D` for each D, `mean_weight` over all."""
+    curves = {f"weight_{t.tasks}": t.relative_distance for t in grid.whole}
+    return {"mean_weight": float(np.mean(list(curves.values()))), "steps": grid.whole[0].steps.tolist(), **curves}
 
 
 def _agreement(
@@ -292,16 +355,17 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def _predicted_slope(grid: Grid, account: RationalAccount) -> float:
-    if account.alpha_ >= 1:
-        return math.nan
-    steps = [transition_step(t.losses.tolist(), t.complexity.tolist(), **account.parameters) for t in grid.trained]
-    positive = [(t.tasks, step) for t, step in zip(grid.trained, steps, strict=True) if math.isfinite(step) and step > 0]
-    return log_slope(*zip(*positive, strict=True)) if len(positive) > 1 else math.nan
-
-
-def _finite(value: float, otherwise: float) -> float:
-    return value if math.isfinite(value) else otherwise
+def _example(grid: Grid, weights: Sequence[Tensor]) -> dict[str, list[float]]:
+    """What M, G, the network and the account expect in one context: where M and G differ most, for the middle D, after training."""
+    row = len(grid.trained) // 2
+    t, last = grid.trained[row], weights[row][-1]
+    if t.distance != "kl":
+        return {}
+    apart = (t.strategies[0] - t.strategies[1]).abs().sum(-1)
+    place = np.unravel_index(int(apart.argmax()), apart.shape)
+    memorising, generalising = (strategy[place] for strategy in t.strategies[:2])
+    shown = {"M": memorising, "G": generalising, "network": t.network[-1][place], "account": last[0] * memorising + last[1] * generalising}
+    return {f"example_{name}": distribution.tolist() for name, distribution in shown.items()}
 
 
 def _separation(t: Trajectory) -> float:
