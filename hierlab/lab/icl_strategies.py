@@ -209,16 +209,15 @@ def train_grid(
     return Grid(kept, [t.at(range(first, len(t.steps))) for t in fresh], trained)
 
 
-def grid_of(
-    settings: Any,
-    tasks: Sequence[int],
-    mlp_factor: float,
-    *,
-    seed: int,
-    folder: Path | None = None,
-    report: Callable[..., Any] | None = None,
-) -> Grid:
-    """The grid that the lab's settings ask for, with these numbers of tasks and this width of the MLP."""
+def grid_of(settings: Any, tasks: Sequence[int], mlp_factor: float, **run: Any) -> Grid:
+    """The grid that the lab's settings ask for, with these numbers of tasks and this width of the MLP.
+
+    Args:
+        settings: those of the lab.
+        tasks: as in `train_grid`.
+        mlp_factor: width of the MLP in units of the network's.
+        run: `seed`, `folder` and `report`, as in `train_grid`.
+    """
     plan = TrainingPlan(
         steps=settings.steps,
         checkpoints=settings.checkpoints,
