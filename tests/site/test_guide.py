@@ -35,7 +35,7 @@ def python_blocks(name):
     return {f"{name}, example {number}": code for number, code in enumerate(blocks(DOCS / "guide" / f"{name}.md", "python"), start=1)}
 
 
-PLAIN = python_blocks("use-an-estimator")
+PLAIN = python_blocks("use-an-estimator") | python_blocks("other-families")
 TRL = python_blocks("trl")
 VERL = python_blocks("verl")
 

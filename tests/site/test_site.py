@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = (
     "", "labs/gigpo/", "labs/hgpo/", "labs/aces/", "families/", *(f"families/{family}/" for family in FAMILIES),
-    "guide/", "guide/first-lab/", "guide/write-a-lab/", "guide/use-an-estimator/", "guide/full-scale/",
+    "guide/", "guide/first-lab/", "guide/write-a-lab/", "guide/use-an-estimator/", "guide/other-families/", "guide/full-scale/",
     "reference/", "reference/credit/", "reference/credit/gigpo/", "reference/ops/", "reference/lab/bench/",
 )  # fmt: skip
 KINDS = ("", "labs/gigpo/", "labs/hgpo/", "families/credit/", "guide/write-a-lab/", "reference/credit/gigpo/")
