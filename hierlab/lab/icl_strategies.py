@@ -233,7 +233,6 @@ def grid_of(settings: Any, tasks: Sequence[int], mlp_factor: float, **run: Any) 
         tasks,
         NetworkSize(settings.hidden, settings.layers, 1, mlp_factor),
         plan,
-        seed=seed,
         loss_sequences=settings.loss_sequences,
         threshold=settings.threshold,
         device=settings.device,
