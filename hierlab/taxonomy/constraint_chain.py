@@ -31,7 +31,7 @@ from torch.nn import functional
 from hierlab.checks import check_choice, check_range
 from hierlab.taxonomy.label_tree import LabelTree
 from hierlab.taxonomy.level_labels import check_levels
-from hierlab.trace import show
+from hierlab.trace import recording, show
 
 Variant = Literal["paper", "official"]
 
@@ -96,13 +96,16 @@ def constraint_chain(
         raise ValueError(f"the official chain of a single path has no mixing, got {mixing!r}: leave it out, or use variant='paper'")
     beta = (0.01 if multi_path else 1.0) if mixing is None else mixing
     check_range("mixing", beta, 0, 1)
+    if recording():
+        for level, z in enumerate(logits):
+            show(f"own probability, level {level}", z.sigmoid() if multi_path else z.softmax(-1), r"p^d=\text{softmax}(z^d)")
     if variant == "paper":
         terms = _paper_terms(tree, logits, labels, beta, multi_path=multi_path)
     elif multi_path:
         terms = _logit_terms(tree, logits, labels, beta)
     else:
         terms = _softmax_again_terms(tree, logits, labels, add_own=add_own, marked=marked)
-    return show("constraint loss", torch.stack(terms).sum() if terms else logits[0].sum() * 0, r"\sum_d\mathcal{L}(\tilde{p}^d,y^d)")
+    return torch.stack(terms).sum() if terms else logits[0].sum() * 0
 
 
 def mixed_probabilities(tree: LabelTree, logits: Sequence[Tensor], mixing: float, *, multi_path: bool = False) -> list[Tensor]:
@@ -133,7 +136,9 @@ def _paper_terms(tree: LabelTree, logits: Sequence[Tensor], labels: Sequence[Ten
         if multi_path:
             terms.append(functional.binary_cross_entropy(p, labels[level].to(p.dtype)))
         else:
-            terms.append(functional.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), labels[level]))
+            log_p = p.clamp(min=torch.finfo(p.dtype).tiny).log()
+            by_row = functional.nll_loss(log_p, labels[level], reduction="none")
+            terms.append(show(f"chain loss of each row, level {level}", by_row, r"-\log\tilde{p}^d_y").mean())
     return terms
 
 
@@ -148,7 +153,8 @@ def _softmax_again_terms(
             terms.append(functional.binary_cross_entropy_with_logits(q, labels[level].to(q.dtype)))
         else:
             show(f"after the second softmax, level {level}", q.softmax(-1), r"\text{softmax}(q^d)")
-            terms.append(functional.cross_entropy(q, labels[level]))
+            by_row = functional.cross_entropy(q, labels[level], reduction="none")
+            terms.append(show(f"chain loss of each row, level {level}", by_row, r"-\log\text{softmax}(q^d)_y").mean())
     return terms
 
 

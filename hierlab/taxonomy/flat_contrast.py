@@ -66,8 +66,8 @@ def flat_contrast(
             raise ValueError(f"rows come in pairs, the two views of one text, got {len(states)} rows")
         if not reverse:
             raise ValueError("reverse=False is a switch of the official variant")
-        return show("contrastive loss", _paper(states, labels, decay if weighted else 0.0), r"\mathcal{L}_{FHC}")
-    return show("contrastive loss", _official(states, labels, decay if weighted else 0.0, reverse=reverse), r"\mathcal{L}_{FHC}")
+        return _paper(states, labels, decay if weighted else 0.0)
+    return _official(states, labels, decay if weighted else 0.0, reverse=reverse)
 
 
 def official_weights(depth: int, decay: float = 1.0, *, reverse: bool = True) -> Tensor:
@@ -104,6 +104,7 @@ def _official(states: Tensor, labels: Sequence[Tensor], decay: float, *, reverse
 def _paper(states: Tensor, labels: Sequence[Tensor], decay: float) -> Tensor:
     rows, depth, _ = states.shape
     total, similar = states.sum() * 0, cosines(states)
+    show("cosine at the deepest mask", similar[-1], r"S(h^D_n,h^D_{n'})")
     for u in range(depth):
         shared = show(f"shared label, level {u}", same_label(labels[u]), r"M_u(n,n')")
         # log (exp(sum S M) / exp(sum S)) = -sum S (1 - M), once for each mask level d >= u, each with its weight

@@ -146,11 +146,7 @@ class HierVerb(BaseEstimator):
         Raises:
             ValueError: if it has not been fitted, or X does not fit.
         """
-        if not hasattr(self, "verbalizer_"):
-            raise ValueError("this HierVerb has not been fitted: call fit first")
-        states = self._kept_states(X)
-        if self.train == "head":
-            states = self._standardised(states)
+        states = self._states(X)
         with torch.no_grad():
             logits = self.verbalizer_.scores(self.verbalizer_(states)[0])
         return [(z.sigmoid() if self.multi_path else z.softmax(-1)).cpu().numpy() for z in logits]
@@ -169,14 +165,26 @@ class HierVerb(BaseEstimator):
         best = [np.asarray(level)[p.argmax(1)] for level, p in zip(self.tree.levels, proba, strict=True)]
         return [tuple(map(int, labels)) for labels in zip(*best, strict=True)]
 
-    def losses(self, states: Tensor, labels: Sequence[Tensor], drawing: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The parts of the loss on a batch: "levels", "chain" and "contrast", unweighted.
+    def losses(self, X: Inputs, y: Sequence, drawing: torch.Generator | None = None) -> dict[str, Tensor]:
+        """The parts of the loss as in training, each text in two views: "levels", "chain" and "contrast", unweighted.
 
         Args:
-            states: [B, D, H] standardised states, each text in two neighbouring rows.
-            labels: D columns as in `hierlab.taxonomy.level_labels`.
-            drawing: draws the dropout of a training pass.
+            X: N texts or states, each once.
+            y: as in `fit`.
+            drawing: draws the dropout that makes the views; None: there is none, and both views are equal.
+
+        Raises:
+            ValueError: if it has not been fitted, or X and y do not fit.
         """
+        self._check(X, y)
+        states = self._states(X)
+        labels = (several_paths if self.multi_path else single_path)(self.tree, y, device=states.device)
+        self.verbalizer_.train(drawing is not None)
+        parts = self._parts(states.repeat_interleave(2, 0), [column.repeat_interleave(2, 0) for column in labels], drawing)
+        self.verbalizer_.eval()
+        return parts
+
+    def _parts(self, states: Tensor, labels: Sequence[Tensor], drawing: torch.Generator | None) -> dict[str, Tensor]:
         logits, hidden = self.verbalizer_(states, drawing)
         scores = self.verbalizer_.scores(logits)
         parts = {"levels": self._classified(logits, scores, labels)}
@@ -190,7 +198,7 @@ class HierVerb(BaseEstimator):
 
     def _loss(self, states: Tensor, labels: Sequence[Tensor], drawing: torch.Generator) -> Tensor:
         weights = {"levels": 1.0, "chain": self.chain_weight, "contrast": self.contrast_weight}
-        return torch.stack([weights[name] * value for name, value in self.losses(states, labels, drawing).items()]).sum()
+        return torch.stack([weights[name] * value for name, value in self._parts(states, labels, drawing).items()]).sum()
 
     def _classified(self, logits: Sequence[Tensor], scores: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
         """Every level's classification; at a flat verbalizer's masks all labels of the tree compete."""
@@ -240,6 +248,13 @@ class HierVerb(BaseEstimator):
         if not isinstance(encoder, SentenceEncoder):
             raise ValueError(f'train="all" needs an encoder that can be tuned, got {encoder.name!r}')
         return replace(encoder, model=deepcopy(encoder.model))
+
+    def _states(self, X: Inputs) -> Tensor:
+        """What the fitted verbalizer reads."""
+        if not hasattr(self, "verbalizer_"):
+            raise ValueError("this HierVerb has not been fitted: call fit first")
+        states = self._kept_states(X)
+        return self._standardised(states) if self.train == "head" else states
 
     def _standardised(self, states: Tensor) -> Tensor:
         return (states - self.centre_) / self.spread_
