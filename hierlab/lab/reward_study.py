@@ -53,7 +53,7 @@ class Simulation:
             among: [K] bool, which models; None for all.
         """
         chosen = slice(None) if among is None else among
-        return float(np.corrcoef(self.fours[chosen], self.gains[self.shifts.index(shift)][chosen])[0, 1])
+        return pearson(self.fours[chosen], self.gains[self.shifts.index(shift)][chosen])
 
     def exact_gains(self, shift: float) -> np.ndarray:
         """[K] what the gains are in expectation."""
@@ -123,7 +123,19 @@ def bootstrap_correlation(x: np.ndarray, y: np.ndarray, *, seed: int, resamples:
     with np.errstate(invalid="ignore"):
         r = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
     low, high = np.nanpercentile(r, [2.5, 97.5])
-    return float(np.corrcoef(x, y)[0, 1]), float(low), float(high)
+    return pearson(x, y), float(low), float(high)
+
+
+def pearson(x: Sequence[float], y: Sequence[float]) -> float:
+    """Pearson's r; 0 if a column is constant, which predicts nothing.
+
+    Args:
+        x: [K].
+        y: [K].
+    """
+    a, b = (np.asarray(v, dtype=float) - np.mean(v) for v in (x, y))
+    size = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / size) if size > 0 else 0.0
 
 
 def ranking_quality(seed: int, *, models: int = 40, sizes: Sequence[int] = (50, 100, 200, 400)) -> dict[str, list[float]]:

@@ -49,7 +49,7 @@ def _(overrides, scale, seeds):
                 "models": 8,
                 "simulated_prompts": 40,
                 "prompts": 3,
-                "used": 1,
+                "used": 2,
                 "base_steps": 2,
                 "pairs": 16,
                 "rates": (1e-3,),
@@ -439,11 +439,11 @@ def _(bench, trained, trained_scatter):
 
 @app.cell
 def _(DOMAINS, bench, trained):
-    from numpy import corrcoef
+    from hierlab.lab.reward_study import pearson
 
     def r_over_models(metric, seed=None):
         units = [values for (_, _, own), values in trained.units.items() if seed is None or own == seed]
-        return float(corrcoef([u[metric] for u in units], [u["best_of_16"] for u in units])[0, 1])
+        return pearson([u[metric] for u in units], [u["best_of_16"] for u in units])
 
     bench.table(
         "domain-correlation",

@@ -13,7 +13,7 @@ from hierlab.envs.reward_bench import check_readable, reward_bench_2
 from hierlab.envs.reward_questions import benchmark, questions
 from hierlab.lab import reward_figures
 from hierlab.lab.reward_judge import judge_items, judge_small_items, read_score
-from hierlab.lab.reward_study import bootstrap_correlation, kendall_tau, ranking_quality, simulate, tied_rows
+from hierlab.lab.reward_study import bootstrap_correlation, kendall_tau, pearson, ranking_quality, simulate, tied_rows
 from hierlab.lab.reward_training import Recipe, measure, train_reward_model
 from hierlab.models import TinySize, load
 from hierlab.reward import ConstantReward, ties_score
@@ -56,6 +56,11 @@ def test_kendall_is_scipys():
     for _ in range(5):
         x, y = draw.integers(0, 6, 20), draw.standard_normal(20)
         assert kendall_tau(x, y) == pytest.approx(kendalltau(x, y).statistic)
+
+
+def test_what_is_constant_predicts_nothing():
+    assert pearson([1.0, 2.0, 3.0], [0.25] * 3) == 0.0
+    assert pearson([1.0, 2.0, 3.0], [5.0, 3.0, 1.0]) == pytest.approx(-1)
 
 
 def test_more_prompts_rank_better():
