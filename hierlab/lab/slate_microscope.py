@@ -189,12 +189,12 @@ class Coldness:
 def cold_posteriors(
     temperatures: Sequence[float] = (1.0, 0.1, 0.026, 0.01),
     *,
-    users: int = 60,
+    users: int = 50,
     items: int = 40,
     slates: int = 10,
     k: int = 6,
-    fit_steps: int = 250,
-    grid: int = 61,
+    fit_steps: int = 150,
+    grid: int = 41,
     seed: int = 0,
 ) -> Coldness:
     """Hold mean-field posteriors of users' places against the exact ones.
@@ -250,13 +250,13 @@ def _on_a_grid(world: SlateWorld, log: SlateLog, points: int) -> tuple[Tensor, T
 
 
 def _fit_places(world: SlateWorld, log: SlateLog, temperature: float, steps: int, seed: int) -> tuple[Tensor, Tensor]:
-    """[N, 2] mean-field means and deviations of all users, by the ELBO with 4 particles."""
+    """[N, 2] mean-field means and deviations of all users, by the ELBO with 2 particles."""
     field = MeanField({"place": torch.zeros(len(log), 2)}, {"place": 0.3}, max_scale=2.0)
-    optimiser = torch.optim.Adam(field.parameters(), lr=0.05)
+    optimiser = torch.optim.Adam(field.parameters(), lr=0.1)
     draws = generator("fit places", seed)
     for _ in range(steps):
         particles = []
-        for _ in range(4):
+        for _ in range(2):
             place = field.draw(draws)["place"]
             likelihood = _log_likelihood(world, log, place).sum() / temperature
             particles.append({"place": -0.5 * place.square().sum(), "clicks": likelihood})
