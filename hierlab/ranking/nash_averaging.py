@@ -5,8 +5,9 @@ largest entropy is taken, $(x,y)$; agent a is worth $(Py)_a$. All agents that th
 game: Nash averaging tells the good from the bad, not the good from each other.
 
 Reference: google-deepmind/open_spiel@112b7770, open_spiel/python/algorithms/nash_averaging.py (Balduzzi et al., arXiv 1806.02643,
-Appendix D). It looks for both strategies at once, with one constraint for every agent and task, $(Py)_a\le(P^Tx)_t$. The number between
-them is the value v of the game, which a linear program finds; then $Py\le v$ and $P^Tx\ge v$ are m + n constraints instead of m n.
+Appendix D). It solves one convex program, at which solvers fail now and then, because an equilibrium that is the only one is a set
+without an inside. Noisy scores have one equilibrium only: here a linear program finds it and a linear system makes it exact, and the convex
+program is left for games that have several.
 """
 
 from __future__ import annotations
@@ -101,15 +102,28 @@ def nash_average_agents(payoffs: Array, *, eps: float = 1e-9) -> tuple[Array, Ar
     return np.clip(played, 0, None), gains @ played
 
 
-def game_value(payoffs: Array) -> float:
-    """What the row player of a zero-sum game can be held to: the value, by linear programming.
+def _equilibrium(payoffs: Array, eps: float) -> tuple[Array, Array]:
+    """The strategies of largest entropy of rows and columns that hold each other to the value of the game. [m], [n]"""
+    x, y, value = _some_equilibrium(payoffs)
+    if (only := _only_equilibrium(payoffs, x, y)) is not None:
+        if min(only[0].min(), only[1].min()) < eps:
+            raise RuntimeError(f"no equilibrium found: the only one has a probability below eps={eps:g}")
+        return only
+    status = "not solved"
+    for slack in SLACKS:  # among several equilibria: a convex program
+        program = _free_program(*payoffs.shape) if slack is None else _held_program(*payoffs.shape)
+        if slack is not None:
+            program.held.value = value + np.array([slack, -slack])
+        program.matrix.value, program.least.value = payoffs, eps
+        status = _solve(program.problem)
+        x, y = (strategy.value for strategy in program.strategies)
+        if x is not None and y is not None and (payoffs @ y).max() - (payoffs.T @ x).min() < ACCURACY:
+            return np.clip(x, 0, None), np.clip(y, 0, None)
+    raise RuntimeError(f"no equilibrium found: the program is {status} (eps above 0 may leave none)")
 
-    Args:
-        payoffs: [m, n] what the row player gains.
 
-    Raises:
-        RuntimeError: if the solver fails.
-    """
+def _some_equilibrium(payoffs: Array) -> tuple[Array, Array, float]:
+    """Any equilibrium, by linear programming: strategies of rows and columns, and the value of the game."""
     from scipy.optimize import linprog
 
     m, n = payoffs.shape
@@ -122,23 +136,30 @@ def game_value(payoffs: Array) -> float:
         bounds=[(0, None)] * n + [(None, None)],
     )
     if not found.success:
-        raise RuntimeError(f"the value of the game was not found: {found.message}")
-    return float(found.fun)
+        raise RuntimeError(f"no equilibrium found: {found.message}")
+    return -found.ineqlin.marginals, found.x[:-1], float(found.fun)
 
 
-def _equilibrium(payoffs: Array, eps: float) -> tuple[Array, Array]:
-    """The strategies of largest entropy of rows and columns that hold each other to the value of the game. [m], [n]"""
-    status = "not solved"
-    for slack in SLACKS:  # the strategies looked for may be single ones, sets without an inside, at which a solver can fail
-        program = _free_program(*payoffs.shape) if slack is None else _held_program(*payoffs.shape)
-        if slack is not None:
-            program.held.value = game_value(payoffs) + np.array([slack, -slack])
-        program.matrix.value, program.least.value = payoffs, eps
-        status = _solve(program.problem)
-        x, y = (strategy.value for strategy in program.strategies)
-        if x is not None and y is not None and (payoffs @ y).max() - (payoffs.T @ x).min() < ACCURACY:
-            return np.clip(x, 0, None), np.clip(y, 0, None)
-    raise RuntimeError(f"no equilibrium found: the program is {status} (eps above 0 may leave none)")
+def _only_equilibrium(payoffs: Array, x: Array, y: Array, margin: float = 1e-7) -> tuple[Array, Array] | None:
+    """The same equilibrium from the linear system it solves, if there is no other; else None.
+
+    It is the only one if as many rows as columns are played, all others would lose by the margin, and the system is regular.
+    """
+    rows, columns = np.flatnonzero(x > margin), np.flatnonzero(y > margin)
+    k = len(rows)
+    if k != len(columns):
+        return None
+    inner = payoffs[np.ix_(rows, columns)]
+    border, zero, last = np.ones((k, 1)), np.zeros((1, 1)), np.append(np.zeros(k), 1.0)
+    systems = [np.block([[part, -border], [border.T, zero]]) for part in (inner, inner.T)]
+    if max(np.linalg.cond(system) for system in systems) > 1e9:
+        return None
+    (*of_columns, value), (*of_rows, _) = (np.linalg.solve(system, last) for system in systems)
+    exact_x, exact_y = np.zeros(len(x)), np.zeros(len(y))
+    exact_x[rows], exact_y[columns] = of_rows, of_columns
+    lost = np.delete(value - payoffs @ exact_y, rows), np.delete(payoffs.T @ exact_x - value, columns)
+    alone = min(exact_x.min(), exact_y.min()) >= 0 and all((loss > margin).all() for loss in lost)
+    return (exact_x, exact_y) if alone else None
 
 
 def _solve(problem: Any) -> str:
