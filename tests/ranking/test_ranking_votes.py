@@ -24,6 +24,7 @@ from hierlab.ranking import (
     kendall_tau_distance,
     nash_average,
     nash_average_agents,
+    nash_averaging,
     pair_counts,
     plurality,
     ranked_pairs,
@@ -253,6 +254,33 @@ def test_nobody_gains_by_deviating(seed):
     assert found.task_values.max() == pytest.approx(-value, abs=1e-5)
     assert found.agents.sum() == pytest.approx(1)
     assert found.tasks.sum() == pytest.approx(1)
+
+
+def test_noisy_tables_have_an_exact_equilibrium():
+    """Their equilibrium is a single point, at which the convex program alone sometimes fails."""
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        table = np.clip(generator.normal(np.linspace(0.3, 0.7, 8)[:, None], 0.2, (8, 50)), 0, 1)
+        found = nash_average(table)
+        value = float(found.agents @ found.agent_values)
+        assert max(found.agent_values.max() - value, found.task_values.max() + value) < 1e-9
+
+
+def test_the_only_equilibrium_is_the_most_even_one():
+    table = np.random.default_rng(4).random((3, 4))
+    scaled = (table - table.min(axis=0)) / np.ptp(table, axis=0)
+    program = nash_averaging._free_program(3, 4)
+    program.matrix.value, program.least.value = scaled, 0
+    assert nash_averaging._solve(program.problem) == "optimal"
+    found = nash_average(table)
+    assert found.agents == pytest.approx(program.strategies[0].value, abs=1e-5)
+    assert found.tasks == pytest.approx(program.strategies[1].value, abs=1e-5)
+
+
+def test_of_several_equilibria_the_most_even_is_taken():
+    found = nash_average([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])  # the first two tasks are copies: any split of their half will do
+    assert found.tasks == pytest.approx([0.25, 0.25, 0.5], abs=1e-5)
+    assert found.agents == pytest.approx([0.5, 0.5], abs=1e-5)
 
 
 def test_copies_of_a_task_share_its_weight():
