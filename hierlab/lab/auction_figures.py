@@ -51,8 +51,11 @@ def named_axes(figure: go.Figure, names: Sequence[str]) -> go.Figure:
 
 def share_axes(figure: go.Figure, along: str, *, logarithmic: bool = False) -> go.Figure:
     """Learning curves as shares of the optimum: titles in words, ticks where the points are. Changes the figure in place."""
-    at = sorted({x for trace in figure.data if trace.mode != "none" for x in trace.x})
-    figure.update_xaxes(title_text=along, tickmode="array", tickvals=at, ticktext=[f"{x:.3g}" for x in at])
+    for trace in figure.data:
+        if trace.fill:
+            trace.mode = "lines"  # a band of few points would get a dot at each
+    at = sorted({x for trace in figure.data for x in trace.x})
+    figure.update_xaxes(title_text=along, tickmode="array", tickvals=at, ticktext=[f"{x:g}" if x >= 1 else f"{x:.2g}" for x in at])
     if logarithmic:
         figure.update_xaxes(type="log")
     figure.update_yaxes(title_text="welfare / optimum")
@@ -71,7 +74,8 @@ def fixed_point(auction: Auction, k: int, points: int = 41) -> go.Figure:
     figure = go.Figure()
     figure.add_trace(_line(threshold, gain, "h(λ)", COLOURS[0]))
     figure.add_trace(_line([0, top], [0, top], "λ", NEUTRAL, dash="dot"))
-    steps = {"mode": "markers+text", "text": [str(n) for n in range(1, len(at) + 1)], "textposition": "top right"}
+    names = [str(number) for number in range(1, len(at) + 1)]
+    steps = {"mode": "markers+text", "text": names, "textposition": ["top right"] * (len(at) - 1) + ["bottom left"]}
     marker = {"color": COLOURS[1], "size": 9}
     figure.add_trace(go.Scatter(x=_short(found.steps), y=_short(at), name="a matching", marker=marker, textfont={"size": 12}, **steps))
     figure.update_layout(xaxis={"title": {"text": "λ"}}, yaxis={"title": {"text": "h(λ)"}}, legend=_LEGEND)

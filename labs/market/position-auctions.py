@@ -196,8 +196,8 @@ def _(bench, virtual_curves):
         "virtual-values",
         virtual_curves(),
         title="Virtual values",
-        caption="A dot is the reserve. Two kinds of buyers, four in five below 1, the rest above 2, need ironing: the dotted line falls.",
-        alt="Straight rising lines for uniform and exponential values; for two kinds a flat piece replaces a falling one.",
+        caption="A dot is the reserve. Two kinds of buyers, four in five below 1, the rest above 2: nobody is in between, and the gap is ironed.",
+        alt="Straight rising lines for uniform and exponential values; for two kinds of buyers a flat piece from 0.5 to 2.",
     )
     return
 
@@ -397,7 +397,7 @@ def _(bench, timed):
         timing_lines(timed),
         title="Time to find the winners",
         caption="Processor time of one auction, geometric mean over seeds. Above, half of the gaps may be filled; below, all 10.",
-        alt="Straight lines on logarithmic axes: Dinkelbach about ten times faster than bisection, greedy fastest.",
+        alt="Three rising lines on logarithmic axes, for Dinkelbach, bisection and greedy; Dinkelbach's lies below that of bisection.",
     )
     return
 
