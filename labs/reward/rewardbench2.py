@@ -539,9 +539,9 @@ def _(bench, populations, r_over_models, rankings, trained):
         note="A gain of one point or more counts as help.",
     )
     bench.not_tested("C6", "It needs answers of several base models that are equally good; all reward models here begin as one base model.")
-    for size, name in ((0, "50"), (2, "200")):
-        for arm in rankings[0]:
-            bench.metric(arm, f"kendall tau, {name} prompts", [ranking[arm][size] for ranking in rankings])
+    for arm in rankings[0]:
+        bench.metric(arm, "ranking: tau_50", [ranking[arm][0] for ranking in rankings])
+        bench.metric(arm, "ranking: tau_200", [ranking[arm][2] for ranking in rankings])
     bench.verdicts()
     return
 
