@@ -93,7 +93,7 @@ def random_truth(tree: LabelTree, *seed: int | str) -> Tensor:
     return torch.randn(len(tree.leaves), dtype=torch.float64, generator=generator("chain microscope", *seed)).softmax(0)
 
 
-def second_softmax(parents: int = 21, points: int = 40) -> go.Figure:
+def second_softmax(parents: int = 21, points: int = 25) -> go.Figure:
     """Loss and gradient of both chains against the probability of the right parent, the others sharing the rest."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
@@ -128,7 +128,7 @@ def _family(size: int, share: Tensor) -> Tensor:
     return torch.cat([share[None], rest.expand(size - 1)])
 
 
-def minimisers(parents: int = 21, points: int = 41, grid: int = 201) -> go.Figure:
+def minimisers(parents: int = 21, points: int = 41, grid: int = 101) -> go.Figure:
     """What probability each chain asks for, against the true one: the minimum of the expected loss over one label's share."""
     import plotly.graph_objects as go
 
@@ -189,7 +189,7 @@ def _pair_kinds(labels: list[Tensor]) -> list[Tensor]:
     return [views, leaf & apart, root & ~leaf, ~root]
 
 
-def contrast_figure(seeds: int = 3, steps: int = 60) -> go.Figure:
+def contrast_figure(seeds: int = 3, steps: int = 40) -> go.Figure:
     """`contrast_alone` of both variants, mean over seeds."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots

@@ -140,7 +140,8 @@ def file_texts(
     Args:
         task: the texts and their states.
         arm: "kind" is "hierverb" (the rest are switches of `HierVerb`), "leaves" or "labels" (`FlatClassifier`), or one of the trivial
-            baselines "majority", "tfidf" and "centroid".
+            baselines "majority", "tfidf", "centroid" (of sentence vectors) and "mask centroid" (of the deepest mask's states, less their
+            mean).
         shots: the numbers of texts a leaf.
         loop: rates, epochs, batch.
         seed: draws the training sets, the same for all arms, and what is random in training.
@@ -174,10 +175,10 @@ def training_rows(task: FilingTask, shots: int, seed: int) -> list[int]:
         Refused: if the pool has fewer than K texts of some leaf.
     """
     leaves = [task.corpus.leaves[row] for row in task.pool]
-    drawn = [task.pool[i] for i in few_shot(task.corpus.tree, leaves, shots, generator("few-shot filing", "shots", shots, seed))]
-    if len(drawn) != shots * len(task.corpus.tree.leaves):
+    if min(leaves.count(leaf) for leaf in task.corpus.tree.leaves) < shots:
         raise Refused(f"{shots} shots want a pool of at least {shots} texts a leaf: raise --set pool={shots}, or ask for fewer shots")
-    return drawn
+    drawn = few_shot(task.corpus.tree, leaves, shots, generator("few-shot filing", "shots", shots, seed))
+    return [task.pool[i] for i in drawn]
 
 
 def excerpt(task: FilingTask, roots: int = 3, leaves: int = 2, texts: int = 4) -> FilingTask:
@@ -219,6 +220,9 @@ def _predicted(task: FilingTask, arm: dict[str, Any], rows: list[int], loop: Loo
         X, Z = task.states[rows], task.states[test]
     elif kind in ("leaves", "labels"):
         model, X, Z = FlatClassifier(tree, kind, loop=loop, random_state=seed), task.states[rows, -1], task.states[test, -1]
+    elif kind == "mask centroid":
+        last = task.states[:, -1] - task.states[rows, -1].mean(0)
+        model, X, Z = CentroidPath(tree), last[rows], last[test]
     elif kind == "centroid":
         model, X, Z = CentroidPath(tree), task.vectors[rows], task.vectors[test]
     else:
