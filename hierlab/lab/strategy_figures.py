@@ -200,7 +200,7 @@ def three_settings(records: Sequence[Mapping[str, Any]]) -> go.Figure:
             look = {"line": {"color": colour, "width": 2, "dash": dash}, "legendgroup": name, "showlegend": row == 1}
             figure.add_trace(go.Scatter(x=x, y=_numbers([r[key] for r in chosen]), name=name, mode="lines+markers", **look), row=row, col=1)
         figure.update_xaxes(type="log", tickvals=x, row=row, col=1)
-        figure.update_yaxes(type="log", title="nats", row=row, col=1)
+        figure.update_yaxes(type="log", dtick=1, title="nats", row=row, col=1)
     figure.update_xaxes(title="D, training tasks", row=len(settings), col=1)
     figure.update_layout(legend={**_LEGEND, "y": -0.1}, margin={"l": 56, "r": 12, "t": 36, "b": 44})
     _left_titles(figure)

@@ -308,16 +308,20 @@ class RationalAccount:
         if unknown := begin.keys() - set(NAMES):
             raise ValueError(f"parameters are {', '.join(NAMES)}, got {sorted(unknown)[0]!r}")
         check_choice("prior", self.prior, Prior)
+        cells = sum(len(t.steps) for t in trajectories)
         free = [name for name in NAMES if name not in (self.fixed or {})]
         if bad := [name for name in free if not 0 < begin[name] < math.inf]:
             raise ValueError(f"the fit must begin with positive parameters, got {bad[0]} = {begin[bad[0]]}")
 
         def objective(logs: np.ndarray) -> tuple[float, np.ndarray]:
             variables = torch.tensor(logs, dtype=torch.float64, requires_grad=True)
-            values = begin | {name: variables[i].exp() for i, name in enumerate(free)}
-            loss = self._loss(trajectories, values)
-            loss.backward()
-            return float(loss.detach()), variables.grad.numpy()
+            total = 0.0
+            for t in trajectories:  # one graph a trajectory: the memory of the largest, not of all
+                values = begin | {name: variables[i].exp() for i, name in enumerate(free)}
+                loss = self._loss([t], values) * len(t.steps) / cells
+                loss.backward()
+                total += float(loss.detach())
+            return total, variables.grad.numpy()
 
         if free:
             options = {"ftol": self.tolerance, "gtol": self.tolerance, "maxiter": self.max_iterations, "maxfun": 2 * self.max_iterations}

@@ -128,7 +128,7 @@ def _(alpha, bench, beta, gamma, urns):
 
     small = BallsAndUrns(4, 12)
     example_tasks = nested_tasks(small, urns.value, 1)
-    example = small.draw(example_tasks, 1, generator("icl", "one context"))
+    example = small.draw(example_tasks, 1, generator("icl", "one context", 0))
     known = gather_evidence(small, (urns.value,), 200, 1)
     with Tape() as tape:
         memorised_urns(example_tasks, example.draws)
