@@ -26,6 +26,7 @@ paper.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,8 @@ from hierlab.preference.log_ratios import check_pairs, check_positive, token_cou
 from hierlab.trace import show
 
 Variant = Literal["paper", "official"]
+BETAS = (0.01, 0.1, 1.0, 5.0, 10.0)
+"""The grid over which the paper reports idealised ranking accuracy."""
 TIE_BAND = 0.05
 """Ideal likelihood ratios closer to 1 than this are ties in the released code."""
 SOLVED_LOSS = 0.6
@@ -260,6 +263,30 @@ def idealised_ranking_accuracy(
     columns = (reference_chosen, reference_rejected, agreement, chosen_tokens, rejected_tokens)
     margin = ideal_margin(*columns, beta=beta, variant=variant, eps=eps)
     return float(idealised_right(margin, agreement, variant=variant, eps=eps).double().mean())
+
+
+def ideal_accuracies(
+    reference: tuple[Tensor, Tensor],
+    agreement: Tensor,
+    tokens: tuple[Tensor, Tensor] | None = None,
+    *,
+    betas: Sequence[float] = BETAS,
+    variant: Variant = "paper",
+) -> dict[float, float]:
+    r"""Idealised ranking accuracy over a grid of beta.
+
+    Args:
+        reference: the reference's log-probabilities of the preferred and of the other answers, [N] each.
+        agreement: [N] $\alpha$.
+        tokens: lengths of the answers, for likelihoods per token; None for plain ones.
+        betas: the grid; the paper's by default, of which it reports least, middle and largest accuracy.
+        variant: as in `ideal_margin`.
+
+    Raises:
+        ValueError: as `idealised_ranking_accuracy`.
+    """
+    columns = (*reference, agreement, *(tokens or ()))
+    return {beta: idealised_ranking_accuracy(*columns, beta=beta, variant=variant) for beta in betas}
 
 
 def dpo_threshold(difficulty: Tensor, *, beta: float = 0.1, gamma: float = 1.0) -> Tensor:
