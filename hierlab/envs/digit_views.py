@@ -134,6 +134,11 @@ class MergedDigits:
         """N, the number of views."""
         return len(self.vectors)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """[N] of the views."""
+        return self.digits.names
+
     def evaluate(self, scales: ArrayLike, tasks: Sequence[int] | None = None) -> np.ndarray:
         """Accuracy of merged classifiers on held-out images.
 
@@ -170,3 +175,10 @@ class MergedDigits:
         if vectors.shape != self.vectors.shape:
             raise ValueError(f"vectors must have shape {tuple(self.vectors.shape)}, got {tuple(vectors.shape)}")
         return MergedDigits(self.digits, self.base, vectors)
+
+    def halves(self) -> tuple[MergedDigits, MergedDigits]:
+        """The same measured on the first and on the second half of the held-out images: to choose by one, and score on the other."""
+        digits, cut = self.digits, len(self.digits.held_out_labels) // 2
+        train = (digits.names, digits.train, digits.train_labels)
+        parts = [Digits(*train, digits.held_out[:, part], digits.held_out_labels[part]) for part in (slice(0, cut), slice(cut, None))]
+        return MergedDigits(parts[0], self.base, self.vectors), MergedDigits(parts[1], self.base, self.vectors)
