@@ -145,8 +145,9 @@ def truth_values(lists: Tensor, scores: Tensor, split: Split, world: SlateWorld,
         rare: items shown fewer times in training are rare.
 
     Returns:
-        "click_rate" of the lists, exact; "order_rare" and "order_known": for how many pairs of rare items, or of the others, the scores
-        agree with the truth about which one the user prefers (0.5 by chance; so it is, too, if there are not two such items).
+        "click_rate" of the lists, exact; "liked_first_rare" and "liked_first_known": for how many pairs of rare items, or of the others,
+        of which one is among the user's best tenth of all items and the other is not, the scores put the better one first (0.5 by chance;
+        so it is, too, if there is no such pair).
     """
     positions = world.positions(split.log.click)[split.users, split.since]
     worth = world.worth(positions)
@@ -155,28 +156,41 @@ def truth_values(lists: Tensor, scores: Tensor, split: Split, world: SlateWorld,
     seldom = views[FIRST_ITEM:] < rare
     return {
         "click_rate": _mean(world.click_rate(lists, worth)),
-        "order_rare": order_agreement(scores, worth, items[seldom]),
-        "order_known": order_agreement(scores, worth, items[~seldom]),
+        "liked_first_rare": liked_first(scores, worth, items[seldom]),
+        "liked_first_known": liked_first(scores, worth, items[~seldom]),
     }
 
 
-def order_agreement(scores: Tensor, truth: Tensor, items: Tensor, pairs: int = PAIRS) -> float:
-    """The share of random pairs of different items, and users, about which two score tables agree; ties count half.
+def liked_first(scores: Tensor, worth: Tensor, items: Tensor, *, tenth: float = 0.1, pairs: int = PAIRS) -> float:
+    """How often scores put an item the user likes before one the user does not: the area under the curve, by sampling.
+
+    Liked is what is among the best tenth of *all* items for the user. Pairs of two disliked items are left out on purpose: which of two
+    items a user would never click is the worse one leaves no trace in any log.
 
     Args:
-        scores: [M, I].
-        truth: [M, I].
-        items: ids from which the pairs are drawn; 0.5 if there are fewer than two.
-        pairs: how many are drawn, always the same ones.
+        scores: [M, I] by which items are ordered.
+        worth: [M, I] what they are worth; minus infinity for the special ids.
+        items: ids from which pairs are drawn.
+        tenth: the share that counts as liked.
+        pairs: how many are drawn, always the same ones; those without contrast are left out.
+
+    Returns:
+        A share between 0 and 1, ties counted half; 0.5 if no pair has contrast.
     """
     if len(items) < 2:
         return 0.5
+    real = worth[:, FIRST_ITEM:]
+    bar = real.quantile(1 - tenth, dim=1)
     draws = generator("pairs of items")
     user = torch.randint(len(scores), (pairs,), generator=draws)
     first = torch.randint(len(items), (pairs,), generator=draws)
     second = (first + torch.randint(1, len(items), (pairs,), generator=draws)) % len(items)
-    sides = [(table[user, items[first]] - table[user, items[second]]).sign() for table in (scores, truth)]
-    return _mean((1 + sides[0] * sides[1]) / 2)
+    liked = [worth[user, items[side]] > bar[user] for side in (first, second)]
+    contrast = liked[0] != liked[1]
+    if not contrast.any():
+        return 0.5
+    ahead = (scores[user, items[first]] - scores[user, items[second]]).sign() * torch.where(liked[0], 1.0, -1.0)
+    return _mean((1 + ahead[contrast]) / 2)
 
 
 def _share_log_likelihood(split: Split, weight: Tensor) -> float:

@@ -29,7 +29,7 @@ def _(overrides, scale, seeds):
         folder: str = setting("finn", "for data=finn: the folder that holds data.npz and itemattr.npz")
         finn_users: int = setting(0, "for data=finn: the first so many users; 0: all 2.3 million", least=0)
         rule: Literal["linear", "gru"] = setting("linear", "how the simulated users move with a click")
-        users: int = setting(200, "simulated users", least=10)
+        users: int = setting(150, "simulated users", least=10)
         items: int = setting(200, "items of the simulated marketplace", least=30)
         groups: int = setting(20, "groups of items", least=2)
         dim: int = setting(8, "length of item vectors, true and fitted", least=2)
@@ -40,22 +40,22 @@ def _(overrides, scale, seeds):
         list_length: int = setting(10, "K of hits at K (paper: 20)", least=1)
         shares: tuple[float, ...] = setting((0.2, 0.6, 0.95), "shares of the logged slates that come from search", least=0, most=1)
         prior_share: float = setting(0.6, "share of search in the experiment on priors", least=0, most=1)
-        prior_items: int = setting(600, "items in the experiment on priors, so many that most are hardly shown", least=30)
-        fit_steps: int = setting(100, "gradient steps of a fit to a log", least=2)
-        rates: tuple[float, ...] = setting((0.03, 0.1), "Adam's rates that every arm chooses its own from", above=0)
+        prior_items: int = setting(500, "items in the experiment on priors, so many that most are hardly shown", least=30)
+        fit_steps: int = setting(120, "gradient steps of a fit to a log", least=2)
+        rates: tuple[float, ...] = setting((0.05, 0.1), "Adam's rates that every arm chooses its own from", above=0)
         adam_betas: tuple[float, float] = setting((0.9, 0.999), "Adam's betas (released code: 0.1 and 0.1)", least=0, most=0.9999)
-        temperature: float = setting(1.0, "of the likelihood; 1 is Bayes' rule (released code: 0.01, tuned 0.026)", above=0)
+        temperature: float = setting(0.1, "of the likelihood; 1 is Bayes' rule (released code: 0.01, tuned 0.026)", above=0)
         prior_scale: float = setting(1.0, "deviation of the priors of group means, group scales and starts", above=0)
         max_scale: float = setting(1.0, "posterior deviations stay below", above=0)
         particles: int = setting(1, "posterior draws a gradient step", least=1)
         batch_users: int = setting(0, "users a gradient step; 0: all", least=0)
-        log_seeds: int = setting(6, "seeds of the experiments on logs, at most", least=1)
+        log_seeds: int = setting(5, "seeds of the experiments on logs, at most", least=1)
         rounds: int = setting(10, "rounds of the online experiment; every user gets a slate in each", least=1)
         first_steps: int = setting(60, "gradient steps before the first round", least=2)
-        refit_steps: int = setting(12, "gradient steps after a round", least=1)
+        refit_steps: int = setting(10, "gradient steps after a round", least=1)
         online_rate: float = setting(0.1, "Adam's rate in the online experiment", above=0)
         epsilon: float = setting(0.1, "share of places that epsilon-greedy gives to chance", least=0, most=1)
-        cold: float = setting(0.026, "likelihood temperature of the cold arm: the tuned one", above=0)
+        bayes: float = setting(1.0, "likelihood temperature of the arm that goes by Bayes' rule", above=0)
         widths: tuple[float, ...] = setting((0.1, 0.3, 0.6, 1.0), "posterior deviations under the microscope", above=0)
         worlds: int = setting(20, "worlds under the microscope", least=2)
         place_steps: int = setting(150, "gradient steps of the fits beside the exact posterior", least=1)
@@ -151,12 +151,12 @@ def _(bench):
         "steps": 2 * bench.settings.fit_steps,
         "rate": 0.08,
         "particles": 1,
-        "likelihood_temperature": 1.0,
+        "likelihood_temperature": bench.settings.temperature,
         "max_scale": 1.0,
         "priors": Priors(group_vector=1.0, group_scale=1.0, start=1.0),
     }
     fitted = SlateModel(user="gru", **small).fit(example, town.item_group)
-    return SlateModel, example, fitted, small, town
+    return SlateModel, example, fitted, generator, slate_world, small, town
 
 
 @app.cell
@@ -186,7 +186,7 @@ def _(bench, example, fitted, person, town):
         "path",
         paths_figure(fitted, example, person, town.item_group),
         title="The same user among the items",
-        caption="Dots are item vectors, coloured by group; rings are what was clicked. The lines are the user's positions before each step.",
+        caption="Dots are item vectors, coloured by group; rings are what was clicked; lines are the user's positions before each step.",
         alt="A scatter of items with two paths, of the linear and of the GRU user.",
     )
     return elbo_figure, views_figure
@@ -205,11 +205,16 @@ def _(bench, elbo_figure, fitted):
 
 
 @app.cell
-def _(SlateModel, bench, example, fitted, small, town, views_figure):
-    flat = SlateModel(user="linear", items="one group", **small).fit(example, town.item_group)
+def _(SlateModel, bench, generator, slate_world, small, views_figure):
+    mall = slate_world(2, users=60, items=150, groups=6, dim=3)
+    visits = mall.logged(6, 5, 0.6, generator("slate lab", "visits"))
+    by_prior = {
+        name: SlateModel(user="linear", items=items, **small).fit(visits, mall.item_group)
+        for name, items in (("hierarchical", "hierarchical"), ("flat", "one group"))
+    }
     bench.figure(
         "shrinkage",
-        views_figure({"hierarchical": fitted, "flat": flat}, example, town.item_group),
+        views_figure(by_prior, visits, mall.item_group),
         title="What data do to an item",
         caption="One dot an item: how unsure its vector is, and how far it has moved from the mean of its group (flat: of all items).",
         alt="Posterior deviation and distance from the group's mean against the number of times an item was shown.",
@@ -313,12 +318,12 @@ def _(bench, button):
 @app.cell
 def _(bench, search):
     if bench.settings.data == "simulated":
-        for _curve, _what in (("hits_curve", "hits among held-out clicks"), ("click_rate_curve", "true click rate of the list")):
+        for _name, _what in (("hits", "hits among held-out clicks"), ("click_rate", "true click rate of the list")):
             bench.figure(
-                "search-" + _curve.split("_curve")[0].replace("_", "-"),
-                search.plot(x="search_share", y=_curve, rate="best"),
+                f"search-{_name.replace('_', '-')}",
+                search.plot(x="search_share", y=f"{_name}_curve", rate="best"),
                 title=f"More search in the log: {_what}",
-                caption="Against the share of logged slates that came from search: mean over seeds with 95 % intervals, each arm at its best rate.",
+                caption="Against the share of search in the log: mean over seeds with 95 % intervals, each arm at its best rate.",
                 alt="Lines of six arms against the share of search.",
             )
     return
@@ -364,7 +369,7 @@ def _(bench, button):
         "epsilon-greedy": {"recommender": "epsilon-greedy"},
         "Thompson": {"recommender": "thompson"},
         "in-slate": {"recommender": "in-slate"},
-        "in-slate, cold": {"recommender": "in-slate", "likelihood_temperature": bench.settings.cold},
+        "in-slate, Bayes": {"recommender": "in-slate", "likelihood_temperature": bench.settings.bayes},
         "most popular": {"recommender": "most popular"},
         "random": {"recommender": "random"},
     }
@@ -418,7 +423,7 @@ def _(bench, online, priors, search, seen):
             baseline=search.best(f"{_user}, slate").hits,
         )
     for _user in ("GRU", "linear"):
-        for _name, _part in (("order_rare", "order of rarely shown items"), ("hits", "hits")):
+        for _name, _part in (("liked_first_rare", "rarely shown items"), ("hits", "hits")):
             bench.claim(
                 "C2",
                 part=f"{_user} user, {_part}",

@@ -6,7 +6,7 @@ import torch
 from hierlab.envs.slate_world import slate_world
 from hierlab.recommendation.slates import padded_log
 from hierlab.seeds import generator
-from hierlab.train.slate_offline import measure_model, measure_trivial, order_agreement, split_log
+from hierlab.train.slate_offline import liked_first, measure_model, measure_trivial, split_log
 from hierlab.train.slate_rounds import play_rounds
 
 FIT = {"dim": 4, "steps": 8, "rate": 0.05, "particles": 1, "likelihood_temperature": 1.0, "max_scale": 1.0, "user": "linear"}
@@ -39,13 +39,21 @@ def test_all_recommenders_are_measured_alike():
         measure_trivial("best", split, world.item_group, 5)
 
 
-def test_the_truth_agrees_with_itself_and_its_opposite_never():
-    truth = torch.randn(4, 12, generator=generator("truth"))
-    items = torch.arange(3, 12)
-    assert order_agreement(truth, truth, items) == 1
-    assert order_agreement(-truth, truth, items) == 0
-    assert order_agreement(torch.zeros(4, 12), truth, items) == 0.5
-    assert order_agreement(truth, truth, items[:1]) == 0.5
+def test_the_truth_puts_what_is_liked_first_and_its_opposite_never_does():
+    truth = torch.randn(4, 33, generator=generator("truth"))
+    items = torch.arange(3, 33)
+    assert liked_first(truth, truth, items) == 1
+    assert liked_first(-truth, truth, items) == 0
+    assert liked_first(torch.zeros(4, 33), truth, items) == 0.5
+    assert liked_first(truth, truth, items[:1]) == 0.5
+    assert liked_first(-truth, torch.zeros(4, 33), items) == 0.5  # nothing is liked more than anything else
+
+
+def test_the_order_of_what_is_not_liked_does_not_matter():
+    truth = torch.arange(23.0).expand(2, 23)
+    scores = truth.clone()
+    scores[:, 3:21] = scores[:, 3:21].flip(1)
+    assert liked_first(scores, truth, torch.arange(3, 23)) == 1
 
 
 def test_the_likelihood_of_shares_by_hand():
