@@ -87,7 +87,7 @@ def chat_task(name: str = "smollm2-135m", *, prompts: int = 24, samples: int = 4
     """
     if not 1 <= prompts <= len(SUBJECTS) or samples < 2 or samples % 2:
         raise ValueError(f"prompts must be 1 to {len(SUBJECTS)} and samples an even number, got {prompts} and {samples}")
-    policy = load(name)
+    policy = load(name, device=_device())
     if not policy.tokenizer.chat_template:
         raise ValueError(f"{name!r} has no chat template: it is no chat model")
     chosen_subjects = torch.randperm(len(SUBJECTS), generator=generator(seed, "subjects"))[:prompts].tolist()
@@ -103,7 +103,7 @@ def chat_task(name: str = "smollm2-135m", *, prompts: int = 24, samples: int = 4
     won = torch.rand(len(first), generator=generator(seed, "raters"), dtype=torch.float64) < gap.sigmoid()
     pairs = [Pair(tuple(requests[rows[i]]), answers[i + (not w)], answers[i + bool(w)]) for i, w in zip(first, won.tolist(), strict=True)]
     agreement = torch.where(won, gap, -gap).sigmoid()
-    return ChatTask(policy, [rows[i] for i in first], pairs, agreement, score_pairs(policy.model, pairs, batch=16))
+    return ChatTask(policy, [rows[i] for i in first], pairs, agreement, _scores(policy, pairs))
 
 
 def file_task(name: str, path: Path | str, *, most: int = 1000, max_length: int = 512) -> ChatTask:
@@ -120,7 +120,7 @@ def file_task(name: str, path: Path | str, *, most: int = 1000, max_length: int 
         ValueError: as `read_comparisons`, or if no pair is short enough.
     """
     rows = read_comparisons(path)[:most]
-    policy = load(name)
+    policy = load(name, device=_device())
     kept: list[tuple[int, Pair]] = []
     for number, row in enumerate(rows):
         answers = [f" {row['chosen']}"], [f" {row['rejected']}"]
@@ -131,7 +131,7 @@ def file_task(name: str, path: Path | str, *, most: int = 1000, max_length: int 
         raise ValueError(f"none of the {len(rows)} pairs in {path} has at most {max_length} tokens")
     prompt, pairs = [number for number, _ in kept], [pair for _, pair in kept]
     agreement = torch.tensor([rows[number]["agreement"] for number in prompt], dtype=torch.float64)
-    return ChatTask(policy, prompt, pairs, agreement, score_pairs(policy.model, pairs, batch=8))
+    return ChatTask(policy, prompt, pairs, agreement, _scores(policy, pairs))
 
 
 def read_comparisons(path: Path | str) -> list[dict]:
@@ -201,7 +201,7 @@ def train_on_chat(
     )
     steps = trainer.steps(epochs)
     history = trainer.fit(steps)
-    chosen, rejected = score_pairs(task.policy.model, task.pairs, batch=16) if steps else task.reference
+    chosen, rejected = _scores(task.policy, task.pairs) if steps else task.reference
     changes = ranking_changes(chosen, rejected, *task.reference)
     reference = tuple(x.double() for x in task.reference)
     c, tokens = difficulty(*reference), task.tokens
@@ -234,6 +234,15 @@ def by_request(prompt: Sequence[int], right: Tensor) -> list[float]:
     for request, value in zip(prompt, right.double().tolist(), strict=True):
         values.setdefault(request, []).append(value)
     return [sum(found) / len(found) for found in values.values()]
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _scores(policy: LanguageModel, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    chosen, rejected = score_pairs(policy.model, pairs, batch=16)
+    return chosen.cpu(), rejected.cpu()
 
 
 def _request(policy: LanguageModel, subject: str) -> list[int]:
