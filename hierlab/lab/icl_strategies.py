@@ -45,6 +45,8 @@ RATIONAL = "rational account"
 TRIVIAL = ("M alone", "G alone", "constant prediction", "one fixed mixture")
 BOUND = "best mixture of each cell"
 ACCOUNTS = (RATIONAL, *ABLATIONS, *TRIVIAL, BOUND)
+STARTS: tuple[Mapping[str, float], ...] = ({}, {"beta": 1e-3}, {"gamma": 5e3}, {"gamma": 3e4})
+"""Where every fit begins: as the paper's, and where complexity weighs little or evidence much, as ablations may need."""
 AGREEMENT = ("kl_held_out", "tv_held_out", "r_held_out", "spearman_held_out", "kl_all", "tv_all", "r_all", "tv_fresh", "r_fresh")
 """What is measured of every account; see `measure`."""
 
@@ -245,8 +247,9 @@ def accounts(setting: Setting) -> dict[str, Any]:
     start = START[setting.name]
     fixed = {"M alone": OneStrategy(0), "G alone": OneStrategy(1), "one fixed mixture": FixedMixture(), BOUND: BestMixturePerCheckpoint()}
     fixed["constant prediction"] = ConstantPrediction(0.0 if isinstance(setting, LinearRegression) else 1 / _outcomes(setting))
-    found = {RATIONAL: RationalAccount(start=start)}
-    found |= {name: RationalAccount(start=start, **ablated) for name, ablated in ABLATIONS.items()}
+    starts = [{**start, **other} for other in STARTS]
+    found = {RATIONAL: RationalAccount(start=starts)}
+    found |= {name: RationalAccount(start=starts, **ablated) for name, ablated in ABLATIONS.items()}
     return found | {name: fixed[name] for name in (*TRIVIAL, BOUND)}
 
 

@@ -270,15 +270,17 @@ class RationalAccount:
     Args:
         fixed: parameters that are not fitted, by name.
         prior: as in `strategy_posterior`.
-        start: where the fit begins; by default as the released code for balls and urns.
+        start: where the fit begins, or several such places, of which the one that ends with the least loss counts; by default as the
+            released code for balls and urns. From a place where one strategy has all the weight the fit cannot move, since its
+            gradient is 0 there: the ablations with linear complexity need another start than the full account.
         tolerance: of L-BFGS-B, on function and gradient.
         max_iterations: of L-BFGS-B.
 
     Attributes:
         alpha_, beta_, gamma_: the fitted parameters.
         loss_: the mean divergence of the network from the account in the cells it was fitted on.
-        n_iter_: iterations of L-BFGS-B.
-        converged_: whether it ended by its tolerance.
+        n_iter_: iterations of L-BFGS-B from the start that counts.
+        converged_: whether these ended by its tolerance.
     """
 
     def __init__(
@@ -286,7 +288,7 @@ class RationalAccount:
         *,
         fixed: Mapping[str, float] | None = None,
         prior: Prior = "power",
-        start: Mapping[str, float] | None = None,
+        start: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
         tolerance: float = 1e-7,
         max_iterations: int = 1000,
     ):
@@ -301,13 +303,20 @@ class RationalAccount:
         Raises:
             ValueError: if there are no trajectories, or a parameter is unknown or out of range.
         """
+        _check_trajectories(trajectories)
+        check_choice("prior", self.prior, Prior)
+        places = [self.start] if isinstance(self.start, Mapping) else list(self.start or [{}])
+        fits = [self._fit_from({**START["balls and urns"], **place, **(self.fixed or {})}, trajectories) for place in places]
+        self.loss_, found, self.n_iter_, self.converged_ = min(fits, key=lambda fit: fit[0])
+        self.alpha_, self.beta_, self.gamma_ = (found[name] for name in NAMES)
+        return self
+
+    def _fit_from(self, begin: dict[str, float], trajectories: Sequence[Trajectory]) -> tuple[float, dict[str, float], int, bool]:
+        """Loss, parameters, iterations and success of one fit."""
         from scipy.optimize import minimize
 
-        _check_trajectories(trajectories)
-        begin = {**START["balls and urns"], **(self.start or {}), **(self.fixed or {})}
         if unknown := begin.keys() - set(NAMES):
             raise ValueError(f"parameters are {', '.join(NAMES)}, got {sorted(unknown)[0]!r}")
-        check_choice("prior", self.prior, Prior)
         cells = sum(len(t.steps) for t in trajectories)
         free = [name for name in NAMES if name not in (self.fixed or {})]
         if bad := [name for name in free if not 0 < begin[name] < math.inf]:
@@ -323,18 +332,14 @@ class RationalAccount:
                 total += float(loss.detach())
             return total, variables.grad.numpy()
 
-        if free:
-            options = {"ftol": self.tolerance, "gtol": self.tolerance, "maxiter": self.max_iterations, "maxfun": 2 * self.max_iterations}
-            logs = np.log([begin[name] for name in free])
-            bounds = [(-12.0, 0.0 if name == "alpha" else 12.0) for name in free]
-            found = minimize(objective, logs, jac=True, method="L-BFGS-B", options=options, bounds=bounds)
-            begin |= {name: float(value) for name, value in zip(free, np.exp(found.x), strict=True)}
-            self.n_iter_, self.converged_ = int(found.nit), bool(found.success)
-        else:
-            self.n_iter_, self.converged_ = 0, True
-        self.alpha_, self.beta_, self.gamma_ = (begin[name] for name in NAMES)
-        self.loss_ = float(self._loss(trajectories, begin))
-        return self
+        if not free:
+            return float(self._loss(trajectories, begin)), begin, 0, True
+        options = {"ftol": self.tolerance, "gtol": self.tolerance, "maxiter": self.max_iterations, "maxfun": 2 * self.max_iterations}
+        logs = np.log([begin[name] for name in free])
+        bounds = [(-12.0, 0.0 if name == "alpha" else 12.0) for name in free]
+        found = minimize(objective, logs, jac=True, method="L-BFGS-B", options=options, bounds=bounds)
+        fitted = begin | {name: float(value) for name, value in zip(free, np.exp(found.x), strict=True)}
+        return float(found.fun), fitted, int(found.nit), bool(found.success)
 
     def _loss(self, trajectories: Sequence[Trajectory], values: Mapping[str, float | Tensor]) -> Tensor:
         """Mean over cells of the divergence of the network from the account."""

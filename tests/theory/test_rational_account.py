@@ -130,6 +130,12 @@ def test_an_ablation_never_fits_better(name):
         assert ablated.parameters[parameter] == value
 
 
+def test_the_best_of_several_starts_counts():
+    stuck = RationalAccount(start={"gamma": 1e-5, "beta": 3.0}).fit(GRID)
+    both = RationalAccount(start=[{"gamma": 1e-5, "beta": 3.0}, {}]).fit(GRID)
+    assert both.loss_ == RationalAccount().fit(GRID).loss_ < stuck.loss_
+
+
 def test_the_gradient_is_that_of_the_loss():
     account = RationalAccount()
     logs = torch.tensor([-0.5, -1.5, 0.3], dtype=torch.float64, requires_grad=True)
