@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hierlab.lab.figures import COLOURS, GRID, NEUTRAL, house_style
+from hierlab.lab.figures import COLOURS, NEUTRAL, house_style
 from hierlab.taxonomy import LabelTree, penalty
 
 if TYPE_CHECKING:
@@ -70,33 +70,38 @@ def vector_map(tree: LabelTree, starts: dict[str, Tensor]) -> go.Figure:
 
 
 def flow(tree: LabelTree, leaves: Sequence[float], roots: Sequence[float], gold: int) -> go.Figure:
-    """One text's probability: from the leaves' classifier up the tree, beside what the roots' own classifier says.
+    """One text's probability: what the leaves' classifier says, and what that adds up to beside what the roots' own classifier says.
 
     Args:
         tree: two levels.
         leaves: the leaves' probabilities.
         roots: the roots' probabilities by their own classifier.
-        gold: the text's leaf.
+        gold: the text's leaf; its path is marked.
     """
     import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
 
-    names = [shortened(tree.names[label]) + (" ✓" if label in tree.path(gold) else "") for label in range(len(tree))]
-    label = [names[leaf] for leaf in tree.leaves] + [names[root] for root in tree.roots] + [f"{names[root]} (own)" for root in tree.roots]
-    first, own = len(tree.leaves), len(tree.leaves) + len(tree.roots)
-    colours = [COLOURS[tree.position[tree.path(leaf)[0]] % len(COLOURS)] for leaf in tree.leaves]
-    root_colours = [COLOURS[i % len(COLOURS)] for i in range(len(tree.roots))]
-    mass = [sum(p for leaf, p in zip(tree.leaves, leaves, strict=True) if tree.path(leaf)[0] == root) for root in tree.roots]
-    agreed = [min(a, b) for a, b in zip(mass, roots, strict=True)]
-    links = {
-        "source": [*range(len(tree.leaves)), *(first + i for i in range(len(tree.roots)))],
-        "target": [*(first + tree.position[tree.path(leaf)[0]] for leaf in tree.leaves), *(own + i for i in range(len(tree.roots)))],
-        "value": [round(float(p), 4) for p in (*leaves, *agreed)],
-        "color": [GRID] * (len(tree.leaves) + len(tree.roots)),
-    }
-    node = {"label": label, "color": [*colours, *root_colours, *root_colours], "pad": 14, "thickness": 16, "line": {"width": 0}}
-    figure = go.Figure(go.Sankey(node=node, link=links, arrangement="snap", textfont={"color": NEUTRAL, "size": 12}))
-    figure.update_layout(margin={"l": 8, "r": 8, "t": 16, "b": 16})
-    return house_style(figure, height=440)
+    names = [shortened(name) + (" ✓" if label in tree.path(gold) else "") for label, name in enumerate(tree.names)]
+    summed = tree.pooled(torch.tensor(leaves, dtype=torch.float64), 1).tolist()
+    titles = ["leaves, by their classifier", "roots, by theirs and by what their leaves hold"]
+    share = {"row_heights": [len(tree.leaves), 1.6 * len(tree.roots)], "vertical_spacing": 0.14}
+    figure = make_subplots(rows=2, cols=1, subplot_titles=titles, **share)
+
+    def bar(row: int, labels: Sequence[int], values: Sequence[float], colours: list[str], name: str, *, listed: bool) -> None:
+        texts = [f"{value:.2f}" for value in values]
+        look = {"marker": {"color": colours}, "text": texts, "cliponaxis": False, "name": name, "showlegend": listed}
+        across = {"x": [round(float(v), 4) for v in values], "y": [names[label] for label in labels], "orientation": "h"}
+        figure.add_trace(go.Bar(**across, **look), row=row, col=1)
+
+    shade = [COLOURS[tree.position[tree.path(leaf)[0]] % len(COLOURS)] for leaf in tree.leaves]
+    bar(1, tree.leaves, leaves, shade, "leaves", listed=False)
+    bar(2, tree.roots, roots, [NEUTRAL] * len(tree.roots), "own classifier", listed=True)
+    bar(2, tree.roots, summed, [COLOURS[i % len(COLOURS)] for i in range(len(tree.roots))], "sum of their leaves (in colour)", listed=True)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(range=[0, 1.12])
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.08, "yanchor": "top"}, bargap=0.3)
+    figure.update_annotations(font={"size": 13, "color": NEUTRAL}, x=0, xanchor="left", xref="paper")
+    return house_style(figure, height=120 + 34 * len(tree.leaves) + 58 * len(tree.roots))
 
 
 def penalty_curve() -> go.Figure:
@@ -132,7 +137,7 @@ def bars(results: Results, metrics: dict[str, str]) -> go.Figure:
 
     from hierlab.lab.results import summary
 
-    figure = make_subplots(rows=len(metrics), cols=1, subplot_titles=list(metrics.values()), vertical_spacing=0.1, shared_xaxes=False)
+    figure = make_subplots(rows=len(metrics), cols=1, subplot_titles=list(metrics.values()), vertical_spacing=0.08)
     for row, metric in enumerate(metrics, start=1):
         found = {arm: summary(results.best(arm)[metric]) for arm in results.arms}
         for number, (arm, numbers) in enumerate(found.items()):
@@ -144,4 +149,4 @@ def bars(results: Results, metrics: dict[str, str]) -> go.Figure:
             figure.add_trace(dot, row=row, col=1)
         figure.update_yaxes(autorange="reversed", type="category", row=row, col=1)
     figure.update_annotations(font={"size": 13, "color": NEUTRAL}, x=0, xanchor="left", xref="paper")
-    return house_style(figure, height=40 + len(metrics) * (70 + 24 * len(results.arms)))
+    return house_style(figure, height=60 + len(metrics) * (60 + 21 * len(results.arms)))

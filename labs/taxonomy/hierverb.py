@@ -146,9 +146,9 @@ def _(bench, example, fitted, leaves, tree):
         "flow",
         flow(tree, below[0].tolist(), above[0].tolist(), leaves[shown]),
         title="One text's probability, flowing up the tree",
-        caption=f"“{example.corpus.texts[shown]}”: sections at the left, what they add up to in the middle, and how much of it the "
-        "chapters' own classifier agrees with at the right. ✓ marks the true path.",
-        alt="Flows from six sections into three chapters, and on into the same chapters as their own classifier sees them.",
+        caption=f"“{example.corpus.texts[shown]}”: sections above, coloured by chapter; below, what they add up to beside what the "
+        "chapters' own classifier says. ✓ marks the true path.",
+        alt="Bars: probabilities of six sections; for three chapters their own probability and the sum over their sections.",
     )
     return
 
@@ -252,7 +252,7 @@ def _(bench):
         contrast_figure(),
         title="The contrastive loss alone",
         caption="Mean cosine at the deepest mask of each kind of pair while the loss is descended in steps of one length.",
-        alt="Under the paper's formula only strangers are pushed apart by it; under the released one rows of one chapter come together.",
+        alt="Two panels of four lines: views of a text, pairs of one leaf, pairs of one root, and strangers, in the paper's and the released loss.",
     )
     return
 
@@ -369,25 +369,25 @@ def _(bench, button):
 
 @app.cell
 def _(bench, shots):
+    def over_shots(metric, title):
+        drawn = shots.plot(x="shots", y=metric, rate="best").update_layout(legend={"y": -0.24}, height=480)
+        return drawn.update_yaxes(title=title).update_xaxes(title="training texts a section", tickvals=list(bench.settings.shots))
+
     bench.figure(
         "shots",
-        shots.plot(x="shots", y="macro_f1_curve", rate="best")
-        .update_xaxes(title="training texts a section")
-        .update_yaxes(title="macro F1"),
+        over_shots("macro_f1_curve", "macro F1"),
         title="Macro F1 by number of shots",
         caption="Each arm at its own best learning rate: mean over seeds with 95 % intervals.",
         alt="Nine arms rise with the number of shots; how far HierVerb is above its flat ablation at one shot is what the paper is about.",
     )
-    return
+    return (over_shots,)
 
 
 @app.cell
-def _(bench, shots):
+def _(bench, over_shots):
     bench.figure(
         "consistency",
-        shots.plot(x="shots", y="consistency_curve", rate="best")
-        .update_xaxes(title="training texts a section")
-        .update_yaxes(title="share"),
+        over_shots("consistency_curve", "share of texts"),
         title="Predictions that form a path",
         caption="Share of texts whose predicted section lies in the predicted chapter: mean over seeds with 95 % intervals.",
         alt="Arms that read the chapter off the section are always consistent; arms that ask every level on its own are not.",

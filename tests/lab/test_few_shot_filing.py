@@ -110,8 +110,8 @@ class TestFigures:
     def test_they_draw(self, task):
         small = excerpt(task)
         tree = small.corpus.tree
-        sankey = flow(tree, [0.1, 0.2, 0.3, 0.1, 0.2, 0.1], [0.5, 0.3, 0.2], tree.leaves[0]).data[0]
-        assert sankey.link.value[-3:] == pytest.approx((0.3, 0.3, 0.2))
-        assert sum(sankey.link.value[:6]) == pytest.approx(1)
+        bars = flow(tree, [0.1, 0.2, 0.3, 0.1, 0.2, 0.1], [0.5, 0.3, 0.2], tree.leaves[0]).data
+        assert [list(bar.x) for bar in bars[1:]] == [[0.5, 0.3, 0.2], pytest.approx([0.3, 0.4, 0.3])]
+        assert [name for bar in bars for name in bar.y if name.endswith("✓")] == [bars[0].y[0], bars[1].y[0], bars[2].y[0]]
         assert len(vector_map(tree, {"a": small.starts["paper"], "b": small.starts["official"]}).data) == 12
         assert max(penalty_curve().data[0].y) == 1
