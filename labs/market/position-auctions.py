@@ -196,7 +196,7 @@ def _(bench, virtual_curves):
         "virtual-values",
         virtual_curves(),
         title="Virtual values",
-        caption="A dot is the reserve. Two kinds of buyers, four in five below 1, the rest above 2: nobody is in between, and the gap is ironed.",
+        caption="A dot is the reserve. Of two kinds of buyers four in five are below 1, the rest above 2; the gap is ironed.",
         alt="Straight rising lines for uniform and exponential values; for two kinds of buyers a flat piece from 0.5 to 2.",
     )
     return
