@@ -188,7 +188,9 @@ def tied_pair(rows: Mapping[str, Sequence[TiesRow]], prompt: str = "0") -> go.Fi
             draw(line, "spread d", [min(right), max(right)], bar(COLOURS[3]))
         draw(line, "right", right, dots(COLOURS[0], "circle"))
         draw(line, "wrong", wrong, dots(COLOURS[1], "x"))
-    figure.update_layout(xaxis={"title": {"text": "score"}}, yaxis={"type": "category", "autorange": "reversed"}, legend=_LEGEND)
+    figure.update_layout(
+        xaxis={"title": {"text": "score"}}, yaxis={"type": "category", "autorange": "reversed"}, legend={**_LEGEND, "y": -0.14}
+    )
     return house_style(figure, height=80 * len(wanted) + 120)
 
 

@@ -104,7 +104,7 @@ def _(bench, coarseness, quality, rules, spread):
     draw = np.random.default_rng(derive_seed("rewardbench2 lab", "example"))
     example = SimulatedReward(quality.value).score(*AnswerWorld().draw(8, 4, draw), draw)
     if coarseness.value:
-        example = np.round(example / coarseness.value) * coarseness.value
+        example = np.round(example / coarseness.value) * coarseness.value + 0.0  # no minus zero
     with Tape() as tape:
         best_of_n_credit(example)
         ties_score(tied_rows(spread.value, prompts=12), variant=rules.value)
