@@ -296,7 +296,7 @@ class SlateModel:
     def start_factor_(self) -> float:
         """Learned factor of the start's deviation."""
         self._check_fitted()
-        return float(from_free(self._raw_factor, *FACTOR_RANGE))
+        return float(from_free(self._raw_factor.detach(), *FACTOR_RANGE))
 
     def _optimise(self, log: SlateLog, user: UserModel, steps: int, frozen: tuple[str, ...]) -> None:
         if not steps:
