@@ -90,7 +90,7 @@ def constrained_f1(tree: LabelTree, predicted: LabelSets, gold: LabelSets) -> F1
     guess, truth = _multi_hot(tree, predicted, gold)
     hit = guess & truth
     paths = _path_matrix(tree, range(len(tree)))
-    whole = hit.astype(np.int64) @ paths == paths.sum(0)
+    whole = hit @ paths == paths.sum(0)
     return _f1(hit & whole, guess, truth)
 
 
@@ -110,16 +110,16 @@ def path_f1(tree: LabelTree, predicted: LabelSets, gold: LabelSets, *, counting:
         raise ValueError("path F1 needs at least one gold label: its penalty is relative to their number")
     paths = _path_matrix(tree, tree.leaves)
     length = paths.sum(0)
-    walked, true = (guess.astype(np.int64) @ paths == length, truth.astype(np.int64) @ paths == length)
+    walked, true = (guess @ paths == length, truth @ paths == length)
     if recording():
         show("predicted labels", guess.astype(float), r"P_n")
         show("completely predicted paths", walked.astype(float), r"\text{path}\subseteq P_n")
     if counting == "paper":
-        invalid = guess & ~(walked.astype(np.int64) @ paths.T > 0)
+        invalid = guess & ~(walked @ paths.T > 0)
         show("invalid labels", invalid.astype(float), r"P_n\setminus\text{complete paths}")
         count = int(invalid.sum())
     else:
-        by_document = guess.sum(1) - walked.astype(np.int64) @ length
+        by_document = guess.sum(1) - walked @ length
         show("invalid labels", by_document.astype(float), r"|P_n|-\sum_{\text{complete paths}}|\text{path}|")
         count = int(by_document.sum())
     plain = _f1(walked & true, walked, true)
@@ -230,7 +230,7 @@ def _one_column(tree: LabelTree, column: LabelSets) -> np.ndarray:
 def _path_matrix(tree: LabelTree, ends: Iterable[int]) -> np.ndarray:
     """A column of ones for each path that ends at one of `ends`. [V, ends]"""
     ends = list(ends)
-    matrix = np.zeros((len(tree), len(ends)), dtype=np.int64)
+    matrix = np.zeros((len(tree), len(ends)))  # of floats, whose products are fast, and exact for such counts
     for column, label in enumerate(ends):
         matrix[list(tree.path(label)), column] = 1
     return matrix

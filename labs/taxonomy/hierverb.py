@@ -33,7 +33,7 @@ def _(overrides, scale, seeds):
         test: int = setting(6, "texts a leaf that are held out to be filed", least=1)
         shots: tuple[int, ...] = setting((1, 2, 4), "training texts a leaf", least=1)
         shot_seeds: int = setting(5, "seeds of the comparison over shots, at most", least=1)
-        rates: tuple[float, ...] = setting((1e-3, 3e-3), "learning rates that every arm chooses its own from", above=0)
+        rates: tuple[float, ...] = setting((1e-3, 2e-3), "learning rates that every arm chooses its own from", above=0)
         epochs: int = setting(10, "passes over the training set (paper: 20)", least=1)
         batch: int = setting(40, "texts a step, each in two views (paper: 5)", least=1)
         truths: int = setting(5, "true distributions under the microscope", least=2)
@@ -252,7 +252,7 @@ def _(bench):
         contrast_figure(),
         title="The contrastive loss alone",
         caption="Mean cosine at the deepest mask of each kind of pair while the loss is descended in steps of one length.",
-        alt="Two panels of four lines: views of a text, pairs of one leaf, pairs of one root, and strangers, in the paper's and the released loss.",
+        alt="Two panels of four lines: views of a text, pairs of one leaf, of one root, and strangers, by either variant of the loss.",
     )
     return
 
