@@ -82,7 +82,7 @@ def fixed_point(auction: Auction, k: int, points: int = 41) -> go.Figure:
     return house_style(figure, height=400)
 
 
-def own_bid(auction: Auction, k: int, i: int, names: Sequence[str], points: int = 76) -> go.Figure:
+def own_bid(auction: Auction, k: int, i: int, names: Sequence[str], points: int = 51) -> go.Figure:
     """What one advertiser's bid buys, above, and what is left of its worth, below, under several mechanisms.
 
     Above, the shaded area, between VCG's step function and its height at the truth, is the payment.

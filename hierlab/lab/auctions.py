@@ -231,6 +231,14 @@ def _exactly(rule: Callable[..., Outcome], auction: Auction, k: int, *parts: obj
     return lambda bids: rule(bids, optimise, *parts)
 
 
+def _first_come(auction: Auction, k: int) -> Mechanism:
+    """The first k advertisers at the first k positions, free of charge, whatever they bid: honest, and of no use."""
+    n, m = auction.weight.shape
+    placement = np.where(np.arange(n) < min(k, m), np.arange(n), NOWHERE)
+    rates = mnl_click_rates(auction.weight, placement)
+    return lambda bids: Outcome(placement, rates, np.zeros(n))
+
+
 MECHANISMS: dict[str, Callable[[Auction, int], Mechanism]] = {
     "VCG": partial(_exactly, vcg),
     "Myerson": lambda auction, k: _exactly(myerson, auction, k, UNIFORM),
@@ -238,6 +246,7 @@ MECHANISMS: dict[str, Callable[[Auction, int], Mechanism]] = {
     "greedy, VCG's formula": _greedily_priced,
     "separable, GSP": lambda auction, k: _separably(auction, k, "gsp"),
     "separable, VCG": lambda auction, k: _separably(auction, k, "vcg"),
+    "first come, free": _first_come,
 }
 """Mechanisms in the world of the multinomial logit, from an auction and the number that may be shown."""
 

@@ -97,6 +97,8 @@ class TestHonesty:
             assert values["lie"] < 1e-12
             assert values["lowest_utility"] >= -1e-15
             assert values["rate_drop"] < 1e-12
+        if name == "first come, free":
+            assert values["lie"] == values["revenue"] == 0 < values["welfare"]
         if name == "pay your bid":
             assert values["liars"] > 0
             assert values["revenue"] == pytest.approx(values["welfare"])
