@@ -149,5 +149,6 @@ def transform(width: int, generator: torch.Generator | None = None) -> nn.Sequen
 
 def dropped_out(x: Tensor, share: float, generator: torch.Generator | None = None) -> Tensor:
     """`x` with a random share of its numbers set to 0 and the others scaled up, drawn with `generator`."""
-    keep = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) >= share
-    return x * keep / (1 - share)
+    place = generator.device if generator is not None else x.device
+    keep = torch.rand(x.shape, generator=generator, device=place, dtype=x.dtype) >= share
+    return x * keep.to(x.device) / (1 - share)

@@ -28,7 +28,7 @@ from torch import Tensor
 from hierlab.checks import check_choice, check_range
 from hierlab.models.bag_encoder import BagEncoder
 from hierlab.models.sentence_encoder import SentenceEncoder, at_masks, load_encoder
-from hierlab.seeds import generator
+from hierlab.seeds import derive_seed, generator
 from hierlab.taxonomy.constraint_chain import constraint_chain, level_loss
 from hierlab.taxonomy.flat_contrast import flat_contrast
 from hierlab.taxonomy.label_tree import LabelTree
@@ -67,6 +67,7 @@ class HierVerb(BaseEstimator):
         decay: $\alpha$.
         dropout: share of a kept state's numbers set to 0, with `train="head"`.
         loop: rates, epochs, batch; None: `LoopSettings()`.
+        device: where an encoder given by name is loaded; None: on a GPU if there is one and it is to be tuned, else on the CPU.
         random_state: seeds weights, order and dropout.
 
     Attributes:
@@ -94,12 +95,13 @@ class HierVerb(BaseEstimator):
         decay: float = 1.0,
         dropout: float = 0.1,
         loop: LoopSettings | None = None,
+        device: str | None = None,
         random_state: int = 0,
     ):
         self.tree, self.encoder, self.names, self.variant, self.verbalizer, self.train = tree, encoder, names, variant, verbalizer, train
         self.chain, self.contrast, self.multi_path = chain, contrast, multi_path
         self.chain_weight, self.contrast_weight, self.mixing, self.decay = chain_weight, contrast_weight, mixing, decay
-        self.dropout, self.loop, self.random_state = dropout, loop, random_state
+        self.dropout, self.loop, self.device, self.random_state = dropout, loop, device, random_state
 
     def fit(self, X: Inputs, y: Sequence[int] | Sequence[Iterable[int]], report: Callable[..., None] | None = None) -> HierVerb:
         """Train on labelled texts.
@@ -132,7 +134,9 @@ class HierVerb(BaseEstimator):
             return self._loss(states, [column[twice.to(device)] for column in labels], drawing)
 
         settings = self.loop or LoopSettings()
-        self.loss_curve_ = train_epochs(network, self.verbalizer_.labels, loss, len(y), settings, self.random_state, report)
+        with torch.random.fork_rng():  # a tuned encoder draws its dropout from the global generator
+            torch.manual_seed(derive_seed("verbalizer", "encoder", self.random_state))
+            self.loss_curve_ = train_epochs(network, self.verbalizer_.labels, loss, len(y), settings, self.random_state, report)
         self.verbalizer_.eval()
         if self.train == "all":
             self.encoder_.model.eval()
@@ -204,7 +208,7 @@ class HierVerb(BaseEstimator):
         """Every level's classification; at a flat verbalizer's masks all labels of the tree compete."""
         if self.verbalizer == "levels" or self.multi_path:
             return level_loss(self.tree, scores, labels, multi_path=self.multi_path)
-        flat = [torch.tensor(level)[column] for level, column in zip(self.tree.levels, labels, strict=True)]
+        flat = [torch.tensor(level, device=column.device)[column] for level, column in zip(self.tree.levels, labels, strict=True)]
         return torch.stack([torch.nn.functional.cross_entropy(z, y) for z, y in zip(logits, flat, strict=True)]).sum()
 
     def _check(self, X: Inputs, y: Sequence) -> None:
@@ -242,7 +246,8 @@ class HierVerb(BaseEstimator):
             return None
         if self.encoder is None:
             raise ValueError("encoder=None can be fitted on states only, with `names`, where the label vectors start")
-        encoder = load_encoder(self.encoder) if isinstance(self.encoder, str) else self.encoder
+        place = self.device or ("cuda" if self.train == "all" and torch.cuda.is_available() else "cpu")
+        encoder = load_encoder(self.encoder, device=place) if isinstance(self.encoder, str) else self.encoder
         if self.train == "head":
             return encoder
         if not isinstance(encoder, SentenceEncoder):
@@ -250,10 +255,10 @@ class HierVerb(BaseEstimator):
         return replace(encoder, model=deepcopy(encoder.model))
 
     def _states(self, X: Inputs) -> Tensor:
-        """What the fitted verbalizer reads."""
+        """What the fitted verbalizer reads, where it is."""
         if not hasattr(self, "verbalizer_"):
             raise ValueError("this HierVerb has not been fitted: call fit first")
-        states = self._kept_states(X)
+        states = self._kept_states(X).to(self.verbalizer_.labels[0].device)
         return self._standardised(states) if self.train == "head" else states
 
     def _standardised(self, states: Tensor) -> Tensor:

@@ -104,6 +104,9 @@ def test_tuning_the_encoder_leaves_the_given_one_alone(bert):
     assert any(not torch.equal(p, before[name]) for name, p in model.encoder_.model.state_dict().items())
     assert model.loss_curve_[-1] < model.loss_curve_[0]
     assert np.array_equal(model.predict_proba(TEXTS)[0], model.predict_proba(TEXTS)[0])  # no dropout left
+    torch.manual_seed(17)  # whatever was drawn before
+    again = HierVerb(CORPUS.tree, bert, train="all", loop=replace(QUICK, epochs=3)).fit(TEXTS, LEAVES)
+    assert np.array_equal(again.predict_proba(TEXTS)[0], model.predict_proba(TEXTS)[0])
 
 
 def test_it_follows_scikit_learn():
