@@ -20,7 +20,7 @@ RIGHT, WRONG = COLOURS[2], COLOURS[1]
 CURVE = 41
 """Points of a drawn function."""
 _LEGEND = {"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0}
-_SLIDER = {"len": 1, "x": 0, "pad": {"t": 96, "b": 4}, "bordercolor": NEUTRAL, "bgcolor": GRID, "activebgcolor": COLOURS[0]}
+_SLIDER = {"len": 1, "x": 0, "pad": {"t": 128, "b": 4}, "bordercolor": NEUTRAL, "bgcolor": GRID, "activebgcolor": COLOURS[0]}
 _SLIDER |= {"font": {"color": NEUTRAL}, "tickcolor": NEUTRAL}
 
 
@@ -51,7 +51,7 @@ def difficulty_plane(difficulty: Sequence[float], agreement: Sequence[float], be
     _slide(figure, [f"{beta:g}" for beta in betas], titles, traces=3)
     figure.update_xaxes(title_text="difficulty c, nats", range=[-reach, reach])
     figure.update_yaxes(title_text="agreement α", range=[-0.03, 1.03])
-    return house_style(figure, height=480)
+    return house_style(figure, height=520)
 
 
 def turning_losses(
@@ -82,14 +82,14 @@ def turning_losses(
         titles.append(f"{stage}: {float((margin >= 0).mean()):.0%} ranked right, mean loss {float(loss.mean()):.2f}")
     turning = np.logaddexp(0, -beta * gamma * line)
     figure.add_trace(
-        go.Scatter(x=_short(line), y=_short(turning), mode="lines", line={"color": NEUTRAL, "width": 2}, name="the loss that turns it")
+        go.Scatter(x=_short(line), y=_short(turning), mode="lines", line={"color": NEUTRAL, "width": 2}, name="loss that turns it")
     )
+    figure.update_layout(legend=_LEGEND)
     if len(margins) > 1:
         _slide(figure, list(margins), titles, traces=2, fixed=1)
     figure.update_xaxes(title_text="difficulty c, nats", range=[-reach, reach])
     figure.update_yaxes(title_text="DPO loss, nats", range=[0, min(1.05 * highest, 2.5)])
-    figure.update_layout(legend=_LEGEND)
-    return house_style(figure, height=480 if len(margins) > 1 else 400)
+    return house_style(figure, height=520 if len(margins) > 1 else 400)
 
 
 def group_areas(steps: Sequence[float], shares: Mapping[str, Sequence[float]]) -> go.Figure:
@@ -186,7 +186,7 @@ def _slide(figure: go.Figure, labels: Sequence[str], titles: Sequence[str], *, t
     figure.update_layout(
         sliders=[{"steps": steps, "currentvalue": {"visible": False}, **_SLIDER}],
         annotations=[{"text": titles[0], "font": {"size": 13, "color": NEUTRAL}, **place}],
-        legend={**_LEGEND, "y": -0.2},
+        legend={**_LEGEND, "y": -0.17},
     )
 
 

@@ -259,7 +259,7 @@ def _(bench, example):
     from hierlab.lab.ranking_figures import turning_losses
 
     hard = (example.task.reference[1] - example.task.reference[0]).tolist()
-    shown_stages = sorted({0, example.best, len(example.seen) - 1, *range(0, len(example.seen), 3)})
+    shown_stages = sorted({0, example.best, len(example.seen) - 1, *range(0, len(example.seen), 4)})
     names = {number: f"step {example.seen[number]['step']:g}" for number in shown_stages}
     bench.figure(
         "turning-losses",
