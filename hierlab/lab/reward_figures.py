@@ -32,7 +32,7 @@ def against_truth(seed: int = 0, *, models: int = 24, prompts: int = 1000, candi
 
     draw, world = np.random.default_rng(derive_seed(seed, "against truth")), AnswerWorld()
     population = [SimulatedReward(float(q)) for q in np.linspace(0, 1, models)]
-    grid = np.linspace(0, 1, 17)
+    grid = 1 - np.linspace(1, 0, 17) ** 2  # closer together where the curves bend
     titles = ("accuracy", f"utility of the favourite of {candidates}")
     figure = make_subplots(rows=2, cols=1, subplot_titles=titles, vertical_spacing=0.14, shared_xaxes=True)
     for number, (name, answers) in enumerate({"two answers": 2, "four answers": 4}.items()):
@@ -56,9 +56,14 @@ def _dots_on_line(population: Sequence, seen: Sequence[float], grid: np.ndarray,
 
     line = {"color": colour, "width": 2}
     return [
-        go.Scatter(x=_short(grid), y=_short(exact), name=f"{name}, exact", mode="lines", line=line),
+        go.Scatter(x=_short(grid), y=_short(exact), name=name, mode="lines", line=line),
         go.Scatter(
-            x=_short([m.quality for m in population]), y=_short(seen), name=f"{name}, measured", mode="markers", marker={"color": colour}
+            x=_short([m.quality for m in population]),
+            y=_short(seen),
+            name=f"{name}, measured",
+            mode="markers",
+            marker={"color": colour},
+            showlegend=False,
         ),
     ]
 
@@ -134,7 +139,7 @@ def correlation_by_shift(simulations: Sequence[Simulation]) -> go.Figure:
     figure.add_hline(y=0.8, line={"color": NEUTRAL, "dash": "dot", "width": 1})
     own = BENCHMARK_WORLD.length_correlation
     figure.update_layout(
-        xaxis={"title": {"text": f"length and utility among candidates: r (benchmark: {own:g})"}, "autorange": "reversed"},
+        xaxis={"title": {"text": f"r of length and utility in use (test: {own:+g})"}, "autorange": "reversed"},
         yaxis={"title": {"text": "r of score and gain"}, "range": [-0.2, 1.05]},
         legend=_LEGEND,
     )
