@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from estimator_inputs import NoDefaultDevice
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -184,6 +185,19 @@ def test_an_accuracy_tells_its_steps():
     with Tape() as tape:
         idealised_ranking_accuracy(f64(-12), f64(-9), f64(0.8), beta=0.5)
     assert [step.name for step in tape.steps] == ["difficulty", "what the raters add", "ideal margin"]
+
+
+def test_nothing_is_made_on_a_default_device():
+    w, loss, alpha, tokens = f64(-3.0, -9.0), f64(-5.0, -2.0), f64(0.8, 1.0), f64(3.0, 2.0)
+    scores, ranks = torch.stack([w, loss], dim=1), torch.tensor([[1, 2], [2, 1]])
+    with NoDefaultDevice():
+        for variant in ("paper", "official"):
+            idealised_ranking_accuracy(w, loss, alpha, beta=0.1, variant=variant)
+            ranking_accuracy(scores, ranks, variant=variant)
+        idealised_ranking_accuracy(w, loss, alpha, tokens, tokens, beta=0.1)
+        four_groups(w, loss, w, loss)
+        ranking_changes(w, loss, w, loss)
+        ipo_threshold(dpo_threshold(w))
 
 
 # wrong usage
