@@ -305,7 +305,7 @@ class SlateModel:
         idle = {*self.posterior_.raw_mean} - {*used} | {*frozen}
         items_frozen = "item_vectors" in frozen
         parameters = self.posterior_.parameters(idle) + ([] if items_frozen or user == MARKOV else [self._raw_factor])
-        optimiser = torch.optim.Adam(parameters, lr=self.rate, betas=self.betas)
+        optimiser = torch.optim.Adam(parameters, lr=self.rate, betas=self.betas, foreach=True)
         generator = named_generator("slate model", self.random_state, "optimise", self._batches, device=log.slate.device)
         self._batches += 1
         for _ in range(steps):

@@ -77,9 +77,9 @@ def gru_path(click: Tensor, item_vectors: Tensor, start: Tensor, weights: Mappin
     recurrent = torch.cat([weights["W_hr"], weights["W_hd"], weights["W_hn"]])
     moves = (click >= FIRST_ITEM).unsqueeze(-1)
     states, gates = [start], []
-    for t in range(click.shape[-1]):
-        after, reset, update = _gate(inputs[..., t, :], states[-1], recurrent)
-        states.append(torch.where(moves[..., t, :], after, states[-1]))
+    for inputs_t, moves_t in zip(inputs.unbind(-2), moves.unbind(-2), strict=True):
+        after, reset, update = _gate(inputs_t, states[-1], recurrent)
+        states.append(torch.where(moves_t, after, states[-1]))
         gates.append((reset, update))
     if recording() and gates:
         show("reset gate", torch.stack([r for r, _ in gates], dim=-2), r"r=\sigma(W_{ir}v+W_{hr}h)")
@@ -110,8 +110,8 @@ def linear_path(click: Tensor, item_vectors: Tensor, start: Tensor, keep: Tensor
     share = torch.where(click >= FIRST_ITEM, keep, torch.ones_like(keep)).unsqueeze(-1)
     pull = (1 - share) * embedding(click, item_vectors)
     states = [start]
-    for t in range(click.shape[-1]):
-        states.append(share[..., t, :] * states[-1] + pull[..., t, :])
+    for share_t, pull_t in zip(share.unbind(-2), pull.unbind(-2), strict=True):
+        states.append(torch.addcmul(pull_t, share_t, states[-1]))
     return show("position of the user", torch.stack(states, dim=-2), r"z'=\gamma z+(1-\gamma)v,\text{ frozen without a click}")
 
 
@@ -163,12 +163,11 @@ def check_gru(weights: Mapping[str, Tensor], dim: int, hidden: int) -> None:
 
 def _gate(inputs: Tensor, hidden: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The next state, reset and update gate; the three recurrent products, and those of the input, are one matrix each."""
-    size = hidden.shape[-1]
-    inner = hidden @ recurrent.T
-    gates = torch.sigmoid(inputs[..., : 2 * size] + inner[..., : 2 * size])
-    reset, update = gates[..., :size], gates[..., size:]
-    new = torch.tanh(inputs[..., 2 * size :] + reset * inner[..., 2 * size :])
-    return new + update * (hidden - new), reset, update
+    sizes = (2 * hidden.shape[-1], hidden.shape[-1])
+    (gates_in, new_in), (gates_inner, new_inner) = inputs.split(sizes, -1), (hidden @ recurrent.T).split(sizes, -1)
+    reset, update = torch.sigmoid(gates_in + gates_inner).chunk(2, -1)
+    new = torch.tanh(torch.addcmul(new_in, reset, new_inner))
+    return torch.lerp(new, hidden, update), reset, update
 
 
 def _check_start(click: Tensor, start: Tensor) -> None:
