@@ -31,7 +31,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
 """[n, 8, 8] grey values in [0, 1] to the same, seen otherwise."""
 SIZES = (64, 64, 64, 10)
 """Widths of the network's layers."""
-_CHUNK = 64  # merged networks that are evaluated together
+_CHUNK = 4  # merged networks that are evaluated together: their activations stay in the cache
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def front_volumes(
     for number, (tasks, budget, extra) in enumerate(cases):
         part = problem if tasks == views else problem.only(range(tasks))
         whole = _reference_volume(material, seed, views, tasks, reference)
-        free, paid, wins = _volumes(arm, part, budget, extra, seed)
+        free, paid, wins = _volumes(arm, part, budget, extra, seed, _rival(material, seed, views, tasks, budget + extra))
         if number < len(budgets):
             volumes.append(free / whole)
             charged.append(paid / whole)
@@ -62,9 +62,8 @@ def _reference_volume(material: Material, seed: int, views: int, tasks: int, cou
     return hypervolume(problem.evaluate(random_scales(count, tasks, random_state("reference", seed, tasks))), 0)
 
 
-def _volumes(arm: Mapping[str, Any], problem: Problem, budget: int, again: int, seed: int) -> tuple[float, float, float]:
-    """Volume with re-evaluations free, with them charged, and the win rate against random search at equal, charged cost."""
-    rival = _searched("random", problem, budget + again, seed + 10_000)
+def _volumes(arm: Mapping[str, Any], problem: Problem, budget: int, again: int, seed: int, rival: Floats) -> tuple[float, float, float]:
+    """Volume with re-evaluations free, with them charged, and the win rate against a rival's front at equal, charged cost."""
     if "search" in arm:
         free, paid = (_searched(arm["search"], problem, budget + extra, seed) for extra in (0, again))
     else:
@@ -73,8 +72,15 @@ def _volumes(arm: Mapping[str, Any], problem: Problem, budget: int, again: int, 
         with suppress(FitError):  # then it gives no front, and has its samples only
             fitted.fit(measure, problem.tasks).reevaluate(measure, again)
         free = paid = measure.measured
-    wins = win_rate(paid[front(paid)], rival[front(rival)], random_state("wins", seed, budget))
+    wins = win_rate(paid[front(paid)], rival, random_state("wins", seed, budget))
     return hypervolume(free, 0), hypervolume(paid, 0), wins
+
+
+@lru_cache(maxsize=32)
+def _rival(material: Material, seed: int, views: int, tasks: int, count: int) -> Floats:
+    """The front of a random search of its own."""
+    found = _searched("random", merge_problem(material, seed, views).only(range(tasks)), count, seed + 10_000)
+    return found[front(found)]
 
 
 def _searched(search: str, problem: Problem, count: int, seed: int) -> Floats:
@@ -90,7 +96,7 @@ def surrogate_quality(
     `R² N` is the mean over tasks on random scale vectors not fitted to. With two tasks, against the front of a dense grid:
     `predicted`, the mean distance of the predicted front's points to it; `measured`, that of the same points once evaluated; `missed`,
     the mean distance of the dense front's points to those. In shares of right answers. `volume N` is that under samples and 20
-    re-evaluated points, as a share of the random reference with as many points as the grid.
+    re-evaluated points, as a share of that under the unseen ones.
 
     Args:
         arm: {"rounds": whether to sample in rounds, "settings": ...}.
@@ -104,15 +110,14 @@ def surrogate_quality(
     found: Numbers = {}
     for tasks in range(2, views + 1):
         problem = merge_problem(material, seed, views).only(range(tasks))
-        test = random_scales(unseen, tasks, random_state("unseen", seed, tasks))
-        truth = problem.evaluate(test)
+        test, truth = _unseen(material, seed, views, tasks, unseen)
         measure = CountedEvaluations(problem.evaluate, tasks)
         fitted = _fit(arm, measure, tasks, seed)
         found[f"R² {tasks}"] = float(np.mean([s.score(test, y) for s, y in zip(fitted.surrogates_, truth.T, strict=True)]))
         _, again = fitted.reevaluate(measure, LEAN)
         found[f"volume {tasks}"] = hypervolume(measure.measured, 0) / hypervolume(truth, 0)
         if tasks == 2:
-            dense = dense_front(problem.evaluate, side)[1]
+            dense = _dense(material, seed, views, side)
             found |= {
                 "predicted": mean_distance(fitted.front_predicted_, dense),
                 "measured": mean_distance(again, dense),
@@ -120,6 +125,18 @@ def surrogate_quality(
             }
         report(tasks - 1, views - 1)
     return found
+
+
+@lru_cache(maxsize=8)
+def _unseen(material: Material, seed: int, views: int, tasks: int, count: int) -> tuple[Floats, Floats]:
+    """Random scale vectors, and their metrics."""
+    scales = random_scales(count, tasks, random_state("unseen", seed, tasks))
+    return scales, merge_problem(material, seed, views).only(range(tasks)).evaluate(scales)
+
+
+@lru_cache(maxsize=1)
+def _dense(material: Material, seed: int, views: int, side: int) -> Floats:
+    return dense_front(merge_problem(material, seed, views).only((0, 1)).evaluate, side)[1]
 
 
 def _fit(arm: Mapping[str, Any], measure: CountedEvaluations, tasks: int, seed: int) -> AmortisedFront:

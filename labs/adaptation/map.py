@@ -36,11 +36,11 @@ def _(overrides, scale, seeds):
         reference: int = setting(2000, "random scale vectors whose volume is 1", least=10)
         unseen: int = setting(1000, "scale vectors that surrogates are tested on", least=10)
         side: int = setting(41, "points a side of the dense grid over two scales", least=3)
-        choices: int = setting(35, "scale vectors for choosing one merge for each preference", least=21)
+        choices: int = setting(40, "scale vectors for choosing one merge for each preference", least=21)
         sizes: tuple[int, ...] = setting((2, 4, 8), "numbers of tasks merged up a tree", least=2, most=8)
         pairs: int = setting(20, "scale pairs at every merge of the tree", least=8)
         generations: int = setting(25, "generations of NSGA-III", least=0)
-        world: int = setting(20, "searches of each kind under the microscope", least=1)
+        world: int = setting(6, "searches of each kind under the microscope", least=1)
         steps: tuple[int, ...] = setting((200, 40), "training steps of the tiny language models: the base, and each fine-tuning", least=1)
         language_side: int = setting(11, "points a side of the grid over two language models' scales", least=3)
         language_budgets: tuple[int, ...] = setting((9, 12, 20), "scale vectors for the language models", least=6)
@@ -61,14 +61,14 @@ def _(overrides, scale, seeds):
                 "choices": 21,
                 "sizes": (2,),
                 "pairs": 12,
-                "generations": 2,
+                "generations": 0,
                 "world": 1,
                 "steps": (10, 3),
                 "language_side": 4,
                 "language_budgets": (9,),
             },
             full={"material": "clip", "views": 8, "budgets": (90, 180), "sizes": (2, 4, 8), "side": 11},
-            seeds={"smoke": 1, "reduced": 6, "full": 3},
+            seeds={"smoke": 1, "reduced": 5, "full": 3},
         ),
         seeds=seeds,
     )

@@ -42,10 +42,10 @@ def test_a_flat_network_is_the_network():
 
 
 def test_many_merges_are_measured_as_one_by_one(merged):
-    scales = np.random.default_rng(0).uniform(0, 1, (70, 3))  # more than one chunk
+    scales = np.random.default_rng(0).uniform(0, 1, (11, 3))  # more than two chunks
     together = merged.evaluate(scales)
-    assert together.shape == (70, 3)
-    for row in (0, 63, 64, 69):
+    assert together.shape == (11, 3)
+    for row in (0, 3, 4, 10):
         theta = merge(merged.base, merged.vectors, torch.tensor(scales[row], dtype=torch.float32))
         for n in range(3):
             right = logits(theta, merged.digits.held_out[n]).argmax(-1) == merged.digits.held_out_labels
