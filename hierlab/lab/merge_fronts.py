@@ -51,7 +51,7 @@ def front_volumes(
             charged.append(paid / whole)
             found |= {f"volume {budget}": free / whole, f"charged {budget}": paid / whole, f"wins {budget}": wins}
         else:
-            found[f"charged, {tasks} tasks"] = paid / whole
+            found[f"charged with {tasks} tasks"] = paid / whole
         report(number + 1, len(cases))
     return found | {"evaluations": [float(b) for b in budgets], "volume": volumes, "charged": charged}
 

@@ -423,7 +423,9 @@ def _(bench, choices, fronts, language, surrogates, trees):
         gains = {
             n: [
                 a - b
-                for a, b in zip(fronts.best("MAP")[f"charged, {n} tasks"], better(fronts, f"charged, {n} tasks", *direct), strict=True)
+                for a, b in zip(
+                    fronts.best("MAP")[f"charged with {n} tasks"], better(fronts, f"charged with {n} tasks", *direct), strict=True
+                )
             ]
             for n in (2, most)
         }

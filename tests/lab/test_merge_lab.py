@@ -43,7 +43,7 @@ def test_fronts_measure_the_same_numbers_for_every_method(arm):
     found = front_volumes(SEARCHES[arm], material=DIGITS, seed=0, views=2, budgets=(9, 12), again=5, reference=40, report=quiet)
     assert set(found) == {
         *(f"{kind} {b}" for kind in ("volume", "charged", "wins") for b in (9, 12)),
-        *("charged, 2 tasks", "evaluations", "volume", "charged"),
+        *("charged with 2 tasks", "evaluations", "volume", "charged"),
     }
     assert found["charged"] == [found["charged 9"], found["charged 12"]]
     assert 0 < found["volume 9"] < 2
