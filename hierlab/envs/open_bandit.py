@@ -98,8 +98,8 @@ def log_file(campaign: Campaign = "all", policy: Policy = "random", *, folder: P
     path = Path(folder) / policy / campaign / f"{campaign}.csv"
     if not path.is_file():
         raise FileNotFoundError(
-            f"no {path}; unpack https://research.zozo.com/data_release/open_bandit_dataset.zip and name its folder, or leave `folder` "
-            f"out for the small release in {PACKAGE}=={VERSION}"
+            f"no {path}; unpack https://research.zozo.com/data_release/open_bandit_dataset.zip and name its folder, or name none for the "
+            f"small release in {PACKAGE}=={VERSION}"
         )
     return path
 

@@ -421,7 +421,7 @@ def check_log(campaign: Campaign, folder: str) -> None:
     try:
         log_file(campaign, "random", folder=folder or None)
     except (FileNotFoundError, ValueError) as error:
-        raise Refused(f"the Open Bandit log is not there: {error}") from error
+        raise Refused(f"data={folder!r}: {error}; here: --set data=FOLDER, or --set data= for the small release") from error
 
 
 def lifted(rate: np.ndarray, mean: float) -> np.ndarray:

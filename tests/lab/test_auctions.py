@@ -149,7 +149,7 @@ class TestTheRest:
 
     def test_a_missing_log_is_said_early(self):
         check_log("men", "")
-        with pytest.raises(Refused, match="the Open Bandit log is not there: no nowhere/random/all/all"):
+        with pytest.raises(Refused, match="data='nowhere': no nowhere/random/all/all"):
             check_log("all", "nowhere")
 
 
