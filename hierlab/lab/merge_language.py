@@ -55,7 +55,7 @@ def language_fronts(
             fitted = AmortisedFront(budget=budget, random_state=random_state("language", seed, budget), **settings)
             with suppress(FitError):  # then it gives no front, and has its samples only
                 fitted.fit(measure, 2).reevaluate(measure, again)
-        found[f"volume {budget}"] = hypervolume(measure.measured, worst, maximise=False) / whole
+        found[f"loss volume {budget}"] = hypervolume(measure.measured, worst, maximise=False) / whole
         kept = measure.measured[front(measure.measured, maximise=False)]
         report(number, len(budgets))
     return found | {"distance": mean_distance(kept, best), "missed": mean_distance(best, kept)}

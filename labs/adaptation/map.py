@@ -466,8 +466,8 @@ def _(bench, choices, fronts, language, surrogates, trees):
         bench.claim(
             "C6",
             part=f"tiny language models, {budget} evaluations",
-            measured=language.best("MAP")[f"volume {budget}"],
-            baseline=better(language, f"volume {budget}", *direct),
+            measured=language.best("MAP")[f"loss volume {budget}"],
+            baseline=better(language, f"loss volume {budget}", *direct),
             note="Language models of 21,000 parameters; medical images were not tested.",
         )
     bench.verdicts()
