@@ -247,18 +247,19 @@ def domain_bars(reports: Mapping[str, Mapping[str, float]]) -> go.Figure:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=3, cols=2, subplot_titles=DOMAINS, shared_yaxes=True, vertical_spacing=0.1, horizontal_spacing=0.06)
+    figure = make_subplots(rows=3, cols=2, subplot_titles=DOMAINS, shared_yaxes=True, vertical_spacing=0.1, horizontal_spacing=0.1)
     names = list(reports)
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(names))]
     for place, domain in enumerate(DOMAINS):
         row, column = divmod(place, 2)
         values = [100 * reports[name][domain] for name in names]
-        bar = go.Bar(y=names, x=_short(values), orientation="h", marker={"color": colours}, text=[f"{v:.0f}" for v in values])
+        texts = {"text": [f"{v:.0f}" for v in values], "textposition": "outside", "textangle": 0, "cliponaxis": False}
+        bar = go.Bar(y=names, x=_short(values), orientation="h", marker={"color": colours}, **texts)
         figure.add_trace(bar, row=row + 1, col=column + 1)
         if domain != "Ties":
             figure.add_vline(x=25, line={"color": NEUTRAL, "dash": "dot", "width": 1}, row=row + 1, col=column + 1)
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(range=[0, 105], tickvals=[0, 50, 100])
+    figure.update_xaxes(range=[0, 112], tickvals=[0, 50, 100])
     figure.update_layout(showlegend=False, bargap=0.25)
     figure.update_annotations(font={"size": 13, "color": NEUTRAL})
     return house_style(figure, height=3 * (26 * len(names) + 70))
