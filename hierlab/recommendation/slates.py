@@ -42,9 +42,10 @@ class SlateLog:
 
     def __post_init__(self):
         _check_ids(self.slate, self.click, self.click_position)
-        train = torch.ones_like(self.click, dtype=torch.bool) if self.train is None else torch.as_tensor(self.train)
-        if train.shape != self.click.shape or train.dtype != torch.bool:
-            raise ValueError(f"train must be bool of shape {tuple(self.click.shape)}, got {train.dtype} of shape {tuple(train.shape)}")
+        train = torch.ones_like(self.click, dtype=torch.bool) if self.train is None else self.train
+        if not isinstance(train, Tensor) or train.shape != self.click.shape or train.dtype != torch.bool:
+            got = f"{train.dtype} of shape {tuple(train.shape)}" if isinstance(train, Tensor) else type(train).__name__
+            raise ValueError(f"train must be bool of shape {tuple(self.click.shape)}, got {got}")
         object.__setattr__(self, "train", train)
 
     def __len__(self) -> int:

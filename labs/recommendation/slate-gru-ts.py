@@ -42,7 +42,7 @@ def _(overrides, scale, seeds):
         prior_share: float = setting(0.6, "share of search in the experiment on priors", least=0, most=1)
         prior_items: int = setting(500, "items in the experiment on priors, so many that most are hardly shown", least=30)
         fit_steps: int = setting(120, "gradient steps of a fit to a log", least=2)
-        rates: tuple[float, ...] = setting((0.05, 0.1), "Adam's rates that every arm chooses its own from", above=0)
+        rates: tuple[float, ...] = setting((0.1,), "Adam's rates that every arm of the fits to logs chooses its own from", above=0)
         adam_betas: tuple[float, float] = setting((0.9, 0.999), "Adam's betas (released code: 0.1 and 0.1)", least=0, most=0.9999)
         temperature: float = setting(0.1, "of the likelihood; 1 is Bayes' rule (released code: 0.01, tuned 0.026)", above=0)
         prior_scale: float = setting(1.0, "deviation of the priors of group means, group scales and starts", above=0)
@@ -77,7 +77,6 @@ def _(overrides, scale, seeds):
                 "list_length": 5,
                 "shares": (0.2, 0.95),
                 "fit_steps": 6,
-                "rates": (0.1,),
                 "rounds": 2,
                 "first_steps": 4,
                 "refit_steps": 2,
@@ -273,7 +272,7 @@ def _():
     mo.md(r"""
     ## Experiment
     1. **Search.** Logs with more and more search in them; the likelihood of the slates that were shown against that of clicked items among
-       random ones. Every arm has the same steps and chooses its rate from the same grid.
+       random ones. Every arm has the same steps and the same rate.
     2. **Priors.** A catalogue so large that most items were hardly shown, with and without groups.
     3. **Rounds.** Recommenders that live on the clicks they cause: same first slates, same moods of the same users, same gradient steps.
     """)
@@ -323,7 +322,7 @@ def _(bench, search):
                 f"search-{_name.replace('_', '-')}",
                 search.plot(x="search_share", y=f"{_name}_curve", rate="best"),
                 title=f"More search in the log: {_what}",
-                caption="Against the share of search in the log: mean over seeds with 95 % intervals, each arm at its best rate.",
+                caption="Against the share of search in the log: mean over seeds with 95 % intervals.",
                 alt="Lines of six arms against the share of search.",
             )
     return

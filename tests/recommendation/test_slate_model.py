@@ -4,12 +4,15 @@ import math
 
 import pytest
 import torch
+from estimator_inputs import NoDefaultDevice
 
+from hierlab.recommendation import recommendation_metrics as metrics
 from hierlab.recommendation.item_prior import flat_log_prior, hierarchical_log_prior, normal_log_density
 from hierlab.recommendation.slate_joint import CLICKS, Priors, latent_shapes, log_joint
 from hierlab.recommendation.slate_model import SlateModel
 from hierlab.recommendation.slate_posterior import MeanField, elbo, normal_entropy, to_free
-from hierlab.recommendation.slates import padded_log
+from hierlab.recommendation.slates import item_clicks, padded_log
+from hierlab.recommendation.trivial_slates import epsilon_greedy, most_popular
 from hierlab.seeds import generator
 
 GROUPS = torch.tensor([0, 0, 0, 0, 0, 1, 1])
@@ -120,6 +123,20 @@ def test_every_model_fits_and_recommends(user, likelihood):
         assert slates.shape == (2, 3)
         assert slates.min() >= 3
     assert model.log_likelihood(small_log(), torch.ones(2, 3, dtype=torch.bool)) < 0
+
+
+@pytest.mark.parametrize("user", ["gru", "linear", "lin-gru", "markov"])
+def test_no_tensor_is_made_on_a_default_device(user):
+    log, draws, held = small_log(), generator("device"), torch.ones(2, 3, dtype=torch.bool)
+    with NoDefaultDevice():
+        model = SlateModel(user=user, likelihood="uniform", **QUICK).fit(log, GROUPS)
+        for how in ("greedy", "in-slate"):
+            lists = model.recommend(log, 3, how, draws)
+        assert model.log_likelihood(log, held) < 0
+        metrics.ndcg_at_k(lists, log.click)
+        metrics.coverage(lists, 7)
+        metrics.popularity_percentile(lists, item_clicks(log, 7))
+        epsilon_greedy(most_popular(log, 7, 2), 7, 0.5, draws)
 
 
 def test_equal_seeds_give_equal_fits_and_others_do_not():

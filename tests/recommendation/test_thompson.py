@@ -88,6 +88,6 @@ def test_epsilon_gives_places_to_others():
     assert 0.2 < (some != slates).float().mean() < 0.3
     assert (some.sort(1).values.diff(dim=1) > 0).all()
     with pytest.raises(ValueError, match="k others must exist"):
-        epsilon_greedy(slates, 9, 0.5)
+        epsilon_greedy(slates, 9, 0.5, generator("e"))
     with pytest.raises(ValueError, match="epsilon must be a number in"):
-        epsilon_greedy(slates, 20, 1.5)
+        epsilon_greedy(slates, 20, 1.5, generator("e"))
