@@ -90,7 +90,6 @@ def own_bid(auction: Auction, k: int, i: int, names: Sequence[str], points: int 
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    bids = np.unique(np.append(np.linspace(0.0, 1.25, points), auction.value[i]))
     optimise = partial(mnl_optimum, weight=auction.weight, k=k)
     phi = VirtualValue(Uniform())
     in_bids, in_phi = own_steps(i, auction.value, optimise, high=1.25), own_steps(i, phi(auction.value), optimise, high=1.25)
@@ -98,6 +97,9 @@ def own_bid(auction: Auction, k: int, i: int, names: Sequence[str], points: int 
         "VCG": (np.array(in_bids.starts), in_bids.heights),
         "Myerson": (np.array([float(phi.inverse(start)) for start in in_phi.starts]), in_phi.heights),
     }
+    jumps = np.concatenate([starts for starts, _ in bought.values()])
+    around = np.concatenate([np.linspace(0.0, 1.25, points), [auction.value[i]], jumps, jumps - 1e-6])
+    bids = np.unique(np.clip(around, 0.0, 1.25))
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.1, subplot_titles=["click rate", "utility"])
     figure.add_trace(_payment(*bought["VCG"], float(auction.value[i])), row=1, col=1)
     for number, (name, (starts, heights)) in enumerate(bought.items()):
@@ -172,7 +174,8 @@ def click_shares(auction: Auction, k: int, names: Sequence[str]) -> go.Figure:
         bar = {"orientation": "h", "marker": {"color": COLOURS[i % len(COLOURS)]}, "text": text, "textposition": "inside"}
         figure.add_trace(go.Bar(x=_short(share), y=labels, name=f"{chr(65 + i)}, worth {value:.2f}", **bar))
     rest = [1 - found.sum() for found in rates.values()]
-    look = {"orientation": "h", "marker": {"color": "rgba(125,133,144,0.35)"}, "text": [f"{s:.0%}" for s in rest], "textposition": "inside"}
+    look = {"orientation": "h", "marker": {"color": NEUTRAL}, "text": [f"{s:.0%}" for s in rest], "textposition": "inside"}
+    look |= {"insidetextfont": {"color": "white"}}
     figure.add_trace(go.Bar(x=_short(rest), y=labels, name="no click", **look))
     figure.update_layout(
         barmode="stack",
