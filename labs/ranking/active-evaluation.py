@@ -348,7 +348,7 @@ def _(bench, error_bars, made, panels):
         "averages",
         error_bars({name: (found, f"agre_{suffix}") for name, (found, suffix) in panels.items()}, made.arms[1:]),
         title="The error over all rounds",
-        caption="AGRE, the mean of GRE over rounds, with 95 % intervals; grey: who knows the true means. Random order, far off, is left out.",
+        caption="AGRE, the mean of GRE over rounds, with 95 % intervals; grey: who knows the true means. Random order is left out.",
         alt="Bars of fourteen arms; which is shortest depends on the data.",
     )
     return
