@@ -47,7 +47,7 @@ class TopicSettings:
         beta: of the DPO loss by which every arm's pairs are measured, and at which the optimum is idealised.
     """
 
-    pairs: int = 1500
+    pairs: int = 1000
     held_out: int = 400
     hidden: int = 64
     imitation_steps: int = 200
@@ -230,7 +230,7 @@ def train_on_topics(
     *,
     rate: float,
     epochs: float = 2,
-    evaluations: int = 10,
+    evaluations: int = 8,
     report: Callable[..., None] | None = None,
     **trainer: Any,
 ) -> TopicRun:

@@ -27,7 +27,7 @@ def _(overrides, scale, seeds):
     class Settings:
         draws: int = setting(5000, "random pairs on which the theorems are tried, a seed", least=10)
         tables: int = setting(20, "random prompts whose optimum is found by training a table, a seed", least=1)
-        pairs: int = setting(1500, "comparisons to train on in the language of topics", least=8)
+        pairs: int = setting(1000, "comparisons to train on in the language of topics", least=8)
         held_out: int = setting(400, "comparisons to measure on", least=8)
         imitation_steps: int = setting(200, "steps of the fine-tuning that makes the reference", least=1)
         texts: int = setting(32, "texts a topic whenever policy and reference are compared", least=2)
@@ -37,7 +37,7 @@ def _(overrides, scale, seeds):
         chat: Literal["off", "answers", "file"] = setting("answers", "a real model on its own answers, or on the pairs of a file")
         model: str = setting("smollm2-135m", "the real model: smollm2-135m, a hub id or a folder")
         pairs_file: str = setting("", "chat=file: JSON lines with prompt, chosen, rejected, and perhaps agreement")
-        requests: int = setting(16, "requests to the real model, a seed", least=1, most=24)
+        requests: int = setting(12, "requests to the real model, a seed", least=1, most=24)
         samples: int = setting(4, "answers to each, an even number", least=2)
         tokens: int = setting(24, "an answer is cut after so many tokens", least=1)
         chat_pairs: int = setting(1000, "chat=file: pairs to read, at most", least=1)
