@@ -98,7 +98,7 @@ def own_bid(auction: Auction, k: int, i: int, names: Sequence[str], points: int 
         "Myerson": (np.array([float(phi.inverse(start)) for start in in_phi.starts]), in_phi.heights),
     }
     jumps = np.concatenate([starts for starts, _ in bought.values()])
-    around = np.concatenate([np.linspace(0.0, 1.25, points), [auction.value[i]], jumps, jumps - 1e-6])
+    around = np.concatenate([np.linspace(0.0, 1.25, points), [auction.value[i]], jumps - 1e-6, jumps + 1e-6])
     bids = np.unique(np.clip(around, 0.0, 1.25))
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.1, subplot_titles=["click rate", "utility"])
     figure.add_trace(_payment(*bought["VCG"], float(auction.value[i])), row=1, col=1)
