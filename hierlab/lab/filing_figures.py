@@ -83,7 +83,7 @@ def flow(tree: LabelTree, leaves: Sequence[float], roots: Sequence[float], gold:
 
     names = [shortened(name) + (" ✓" if label in tree.path(gold) else "") for label, name in enumerate(tree.names)]
     summed = tree.pooled(torch.tensor(leaves, dtype=torch.float64), 1).tolist()
-    titles = ["leaves, by their classifier", "roots, by theirs and by what their leaves hold"]
+    titles = ["leaves, by their classifier", "roots: their own, and the sum"]
     share = {"row_heights": [len(tree.leaves), 1.6 * len(tree.roots)], "vertical_spacing": 0.14}
     figure = make_subplots(rows=2, cols=1, subplot_titles=titles, **share)
 
