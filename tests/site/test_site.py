@@ -5,16 +5,17 @@ import re
 import pytest
 from synthetic_results import REPOSITORY
 
+from hierlab.lab.places import labs
 from hierlab.papers import FAMILIES, papers
 
 pytestmark = pytest.mark.browser
 
 PAGES = (
-    "", "labs/gigpo/", "labs/hgpo/", "labs/aces/", "families/", *(f"families/{family}/" for family in FAMILIES),
+    "", *(f"labs/{slug}/" for slug in sorted(labs())), "labs/aces/", "families/", *(f"families/{family}/" for family in FAMILIES),
     "guide/", "guide/first-lab/", "guide/write-a-lab/", "guide/use-an-estimator/", "guide/other-families/", "guide/full-scale/",
     "reference/", "reference/credit/", "reference/credit/gigpo/", "reference/ops/", "reference/lab/bench/",
 )  # fmt: skip
-KINDS = ("", "labs/gigpo/", "labs/hgpo/", "families/credit/", "guide/write-a-lab/", "reference/credit/gigpo/")
+KINDS = ("", "labs/gigpo/", "labs/map/", "families/credit/", "families/ranking/", "guide/write-a-lab/", "reference/credit/gigpo/")
 UNNAMED = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, [role=button], [tabindex='0']")]
     .filter((e) => e.checkVisibility({ checkOpacity: false, checkVisibilityCSS: true }) && e.getClientRects().length)
     .filter((e) => !(e.ariaLabel || e.title || e.textContent.trim() || [...(e.labels ?? [])].some((l) => l.textContent.trim() || l.title)
