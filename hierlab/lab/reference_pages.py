@@ -1,7 +1,8 @@
 """The reference: a page for every public module, found without importing anything, so that a new module is never forgotten.
 
 It holds what modules promise; the code of a method stands on the page of its lab, where it is explained. Of the bench it holds what
-the author of a lab calls; what only runs, stores and presents labs is left to its source.
+the author of a lab calls; what only runs, stores and presents labs is left to its source, and so are the studies, which a lab's page
+tells about.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def modules() -> dict[str, str]:
         parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
         name = ".".join(parts)
-        if "._" not in name and name not in MACHINERY:
+        if "._" not in name and name not in MACHINERY and not name.startswith("hierlab.studies"):
             found[name] = _first_line(file)
     return dict(sorted(found.items()))
 

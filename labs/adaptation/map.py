@@ -78,7 +78,7 @@ def _(overrides, scale, seeds):
 
 @app.cell
 def _(bench):
-    from hierlab.lab.merge_problems import material_of, merge_problem
+    from hierlab.studies.adaptation.merge_problems import material_of, merge_problem
 
     material = material_of(bench.settings)
     problem = merge_problem(material, 0, bench.settings.views)
@@ -130,7 +130,7 @@ def _(bench, box, problem, start):
 
 @app.cell
 def _(AmortisedFront, Tape, bench, chosen, pair):
-    from hierlab.lab.merge_figures import generations
+    from hierlab.studies.adaptation.merge_figures import generations
 
     with Tape() as search:
         two = AmortisedFront(**chosen).fit(pair.evaluate, 2)
@@ -148,7 +148,7 @@ def _(AmortisedFront, Tape, bench, chosen, pair):
 def _(bench, pair, problem):
     from hierlab.adaptation.bayesian_map import BayesianMAP
     from hierlab.adaptation.nested_map import NestedMAP
-    from hierlab.lab.merge_figures import fan, merge_tree
+    from hierlab.studies.adaptation.merge_figures import fan, merge_tree
 
     rounds = BayesianMAP(schedule=(10, 4), generations=0).fit(pair.evaluate, 2)
     bench.figure(
@@ -185,8 +185,8 @@ def _():
 
 @app.cell
 def _(bench):
-    from hierlab.lab.merge_microscope import known_fronts, table
-    from hierlab.lab.merge_problems import LEAN
+    from hierlab.studies.adaptation.merge_microscope import known_fronts, table
+    from hierlab.studies.adaptation.merge_problems import LEAN
 
     fit = {"generations": bench.settings.generations}
     searches = {
@@ -217,7 +217,7 @@ def _(AmortisedFront, bench, fit, pair, two):
     import numpy as np
 
     from hierlab.adaptation.direct_search import full_grid
-    from hierlab.lab.merge_figures import fronts_with_preference, landscapes
+    from hierlab.studies.adaptation.merge_figures import fronts_with_preference, landscapes
 
     grid = full_grid(bench.settings.side, 2)
     dense = pair.evaluate(grid)
@@ -237,7 +237,7 @@ def _(AmortisedFront, bench, fit, pair, two):
 @app.cell
 def _(LEAN, bench, dense, fronts_with_preference, pair, two):
     from hierlab.adaptation.direct_search import random_scales
-    from hierlab.lab.merge_problems import random_state
+    from hierlab.studies.adaptation.merge_problems import random_state
 
     _, measured = two.reevaluate(pair.evaluate, LEAN)
     drawn = pair.evaluate(random_scales(len(two.scales_) + LEAN, 2, random_state("figure")))
@@ -255,8 +255,8 @@ def _(LEAN, bench, dense, fronts_with_preference, pair, two):
 @app.cell
 def _(AmortisedFront, bench, fit, problem):
     from hierlab.adaptation.direct_search import random_scales as draw_scales
-    from hierlab.lab.merge_figures import fitted_against_measured
-    from hierlab.lab.merge_problems import random_state as named_state
+    from hierlab.studies.adaptation.merge_figures import fitted_against_measured
+    from hierlab.studies.adaptation.merge_problems import random_state as named_state
 
     unseen = draw_scales(min(400, bench.settings.unseen), problem.tasks, named_state("scatter"))
     truth = problem.evaluate(unseen)
@@ -299,7 +299,7 @@ def _(bench):
 @app.cell
 def _(bench, button, material, searches):
     def search_fronts(arm, seed, settings, report):
-        from hierlab.lab.merge_fronts import front_volumes
+        from hierlab.studies.adaptation.merge_fronts import front_volumes
 
         sizes = {"views": settings.views, "budgets": settings.budgets, "again": settings.again, "reference": settings.reference}
         return front_volumes(arm, material=material, seed=seed, **sizes, report=report)
@@ -324,7 +324,7 @@ def _(bench, fronts):
 @app.cell
 def _(bench, button, fit, material):
     def test_surrogates(arm, seed, settings, report):
-        from hierlab.lab.merge_fronts import surrogate_quality
+        from hierlab.studies.adaptation.merge_fronts import surrogate_quality
 
         sizes = {"views": settings.views, "unseen": settings.unseen, "side": settings.side}
         return surrogate_quality(arm, material=material, seed=seed, **sizes, report=report)
@@ -343,10 +343,10 @@ def _(bench, button, fit, material):
 
 @app.cell
 def _(bench, button, material):
-    from hierlab.lab.merge_choices import MERGERS, TREES
+    from hierlab.studies.adaptation.merge_choices import MERGERS, TREES
 
     def choose_merge(arm, seed, settings, report):
-        from hierlab.lab.merge_choices import preference_scores
+        from hierlab.studies.adaptation.merge_choices import preference_scores
 
         sizes = {"views": settings.views, "budget": settings.choices, "generations": settings.generations}
         return preference_scores(arm, material=material, seed=seed, **sizes, report=report)
@@ -359,7 +359,7 @@ def _(bench, button, material):
 @app.cell
 def _(TREES, bench, button, material):
     def merge_many(arm, seed, settings, report):
-        from hierlab.lab.merge_choices import tree_scores
+        from hierlab.studies.adaptation.merge_choices import tree_scores
 
         sizes = {"sizes": settings.sizes, "pairs": settings.pairs, "generations": settings.generations}
         return tree_scores(arm, material=material, seed=seed, **sizes, report=report)
@@ -372,7 +372,7 @@ def _(TREES, bench, button, material):
 @app.cell
 def _(bench, button, searches):
     def merge_language_models(arm, seed, settings, report):
-        from hierlab.lab.merge_language import language_fronts
+        from hierlab.studies.adaptation.merge_language import language_fronts
 
         sizes = {"budgets": settings.language_budgets, "again": 10, "side": settings.language_side, "steps": settings.steps}
         return language_fronts(arm, seed=seed, **sizes, report=report)

@@ -98,7 +98,7 @@ def _(overrides, scale, seeds):
 
 @app.cell
 def _(bench):
-    from hierlab.lab.auctions import check_log
+    from hierlab.studies.market.auctions import check_log
 
     check_log(bench.settings.campaign, bench.settings.data)  # what is missing is said now, not after an hour
     return
@@ -131,9 +131,9 @@ def _(bench, bid, goal, most_shown):
     import numpy as np
 
     from hierlab.lab import stepper
-    from hierlab.lab.auction_figures import named_axes
-    from hierlab.lab.auctions import UNIFORM, Auction
     from hierlab.market import mnl_optimum, myerson, vcg
+    from hierlab.studies.market.auction_figures import named_axes
+    from hierlab.studies.market.auctions import UNIFORM, Auction
     from hierlab.trace import Tape
 
     utility = np.array([[0.2, -0.5, 0.8], [0.0, -1.1, 0.6], [-0.8, -0.5, 0.6], [0.5, 1.8, -0.1]])
@@ -154,7 +154,7 @@ def _(bench, bid, goal, most_shown):
 
 @app.cell
 def _(bench, example):
-    from hierlab.lab.auction_figures import click_shares, fixed_point, own_bid, share_axes, survival, virtual_curves
+    from hierlab.studies.market.auction_figures import click_shares, fixed_point, own_bid, share_axes, survival, virtual_curves
 
     bench.figure(
         "fixed-point",
@@ -227,7 +227,7 @@ def _():
 
 @app.cell
 def _(bench):
-    from hierlab.lab.auctions import against_brute_force
+    from hierlab.studies.market.auctions import against_brute_force
 
     checked = [
         [against_brute_force(n, m, k, bench.settings.checked, seed) for seed in bench.seeds]
@@ -251,8 +251,8 @@ def _(bench):
 
 @app.cell
 def _(bench):
-    from hierlab.lab.auction_figures import fillings
-    from hierlab.lab.auctions import draw_auction, draws
+    from hierlab.studies.market.auction_figures import fillings
+    from hierlab.studies.market.auctions import draw_auction, draws
 
     bench.figure(
         "fillings",
@@ -291,7 +291,7 @@ def _(bench):
 @app.cell
 def _(bench, button):
     def place_under_logit(arm, seed, settings, report):
-        from hierlab.lab.auctions import welfare_ratios
+        from hierlab.studies.market.auctions import welfare_ratios
 
         sizes = {"size": settings.size, "most": settings.most, "spreads": settings.spreads}
         return welfare_ratios(arm, seed, auctions=settings.auctions, **sizes, report=report)
@@ -329,7 +329,7 @@ def _(bench, logit, share_axes):
 @app.cell
 def _(bench, button):
     def place_in_cascade(arm, seed, settings, report):
-        from hierlab.lab.auctions import cascade_ratios
+        from hierlab.studies.market.auctions import cascade_ratios
 
         return cascade_ratios(arm, seed, auctions=settings.cascades, size=settings.size, most=settings.most, report=report)
 
@@ -361,7 +361,7 @@ def _(bench, cascade, share_axes):
 @app.cell
 def _(bench, button):
     def sell(arm, seed, settings, report):
-        from hierlab.lab.auctions import honesty
+        from hierlab.studies.market.auctions import honesty
 
         sizes = {"size": settings.bidders, "k": settings.shown, "points": settings.points}
         return honesty(arm, seed, auctions=settings.sold, searched=settings.searched, **sizes, report=report)
@@ -375,7 +375,7 @@ def _(bench, button):
 @app.cell
 def _(bench, button):
     def measure_time(arm, seed, settings, report):
-        from hierlab.lab.auctions import timings
+        from hierlab.studies.market.auctions import timings
 
         sizes = {"sizes": settings.sizes, "crowds": settings.crowds, "positions": 10}
         return timings(arm, seed, **sizes, repeats=settings.repeats, report=report)
@@ -390,7 +390,7 @@ def _(bench, button):
 
 @app.cell
 def _(bench, timed):
-    from hierlab.lab.auction_figures import timing_lines
+    from hierlab.studies.market.auction_figures import timing_lines
 
     bench.figure(
         "time",
@@ -405,7 +405,7 @@ def _(bench, timed):
 @app.cell
 def _(bench, button, ways):
     def place_in_shop(arm, seed, settings, report):
-        from hierlab.lab.auctions import bandit_ratios
+        from hierlab.studies.market.auctions import bandit_ratios
 
         source = {"campaign": settings.campaign, "folder": settings.data, "strength": settings.strength}
         return bandit_ratios(arm, seed, **source, auctions=settings.shops, means=settings.means, report=report)
@@ -432,7 +432,7 @@ def _(bench, share_axes, shop):
 @app.cell
 def _(bench, button):
     def learn(arm, seed, settings, report):
-        from hierlab.lab.auctions import learnt_ratios
+        from hierlab.studies.market.auctions import learnt_ratios
 
         sizes = {"worlds": settings.worlds, "size": settings.size, "k": settings.most}
         return learnt_ratios(arm, seed, **sizes, answers=settings.answers, report=report)

@@ -184,7 +184,7 @@ def _():
 
 @app.cell
 def _(bench):
-    from hierlab.lab.ranking_theorems import exceptions, optimum_error
+    from hierlab.studies.preference.ranking_theorems import exceptions, optimum_error
 
     tried = [exceptions(bench.settings.draws, seed) for seed in bench.seeds]
     errors = [optimum_error(bench.settings.tables, beta=bench.settings.beta, seed=seed) for seed in bench.seeds]
@@ -222,8 +222,8 @@ def _():
 
 @app.cell
 def _(before, bench):
-    from hierlab.lab.ranking_figures import difficulty_plane
     from hierlab.preference.ranking_accuracy import BETAS
+    from hierlab.studies.preference.ranking_figures import difficulty_plane
 
     bench.figure(
         "difficulty-plane",
@@ -256,7 +256,7 @@ def _(BETAS, before, bench):
 
 @app.cell
 def _(bench, example):
-    from hierlab.lab.ranking_figures import turning_losses
+    from hierlab.studies.preference.ranking_figures import turning_losses
 
     hard = (example.task.reference[1] - example.task.reference[0]).tolist()
     shown_stages = sorted({0, example.best, len(example.seen) - 1, *range(0, len(example.seen), 4)})
@@ -320,7 +320,7 @@ def _(bench, button, dpo, partial, topic_task, topics_of, train_on_topics):
 
 @app.cell
 def _(bench, topics):
-    from hierlab.lab.ranking_figures import curves_of
+    from hierlab.studies.preference.ranking_figures import curves_of
 
     followed = {"rewarded": "reward accuracy", "accuracy": "ranking accuracy", "flips": "wrong rankings flipped"}
     bench.figure(
@@ -335,7 +335,7 @@ def _(bench, topics):
 
 @app.cell
 def _(bench, example):
-    from hierlab.lab.ranking_figures import group_areas
+    from hierlab.studies.preference.ranking_figures import group_areas
     from hierlab.train.topic_preferences import GROUPS
 
     legends = dict(zip(GROUPS, ("right, still right", "right, now wrong", "wrong, now right", "wrong, still wrong"), strict=True))
@@ -354,7 +354,7 @@ def _(bench, example):
 
 @app.cell
 def _(bench, topics):
-    from hierlab.lab.ranking_figures import arm_dots
+    from hierlab.studies.preference.ranking_figures import arm_dots
 
     bench.figure(
         "flips",

@@ -102,8 +102,8 @@ def _():
 @app.cell
 def _(bench, by, disagreement, played):
     from hierlab.lab import stepper
-    from hierlab.lab.active_evaluation import synthetic
-    from hierlab.lab.active_evaluation_figures import walk
+    from hierlab.studies.ranking.active_evaluation import synthetic
+    from hierlab.studies.ranking.active_evaluation_figures import walk
 
     small = synthetic(disagreement.value, 4, agents=5, tasks=6, stage="example")
     bench.figure(
@@ -118,7 +118,7 @@ def _(bench, by, disagreement, played):
 
 @app.cell
 def _(bench, synthetic):
-    from hierlab.lab.active_evaluation_figures import bump_chart
+    from hierlab.studies.ranking.active_evaluation_figures import bump_chart
 
     bench.figure(
         "disagreement",
@@ -132,8 +132,8 @@ def _(bench, synthetic):
 
 @app.cell
 def _(bench):
-    from hierlab.lab.active_evaluation_figures import descent_paths, sigmoid_curves, verdict_table
     from hierlab.ranking import votes
+    from hierlab.studies.ranking.active_evaluation_figures import descent_paths, sigmoid_curves, verdict_table
 
     bench.figure(
         "sigmoid",
@@ -172,9 +172,9 @@ def _():
 
 @app.cell
 def _(bench, synthetic):
-    from hierlab.lab.active_evaluation import endless_error, real
-    from hierlab.lab.active_evaluation_figures import rule_names
     from hierlab.ranking import random_order_error
+    from hierlab.studies.ranking.active_evaluation import endless_error, real
+    from hierlab.studies.ranking.active_evaluation_figures import rule_names
 
     _s = bench.settings
     sizes = {"agents": _s.agents, "tasks": _s.tasks, "noise": _s.noise}
@@ -253,10 +253,10 @@ def _(bench):
 def _(bench, button):
     from dataclasses import asdict
 
-    from hierlab.lab.active_evaluation import ALGORITHMS, KNOBS
+    from hierlab.studies.ranking.active_evaluation import ALGORITHMS, KNOBS
 
     def tune(arm, rate, seed, settings):
-        from hierlab.lab.active_evaluation import Algorithm, measure, real, run, synthetic
+        from hierlab.studies.ranking.active_evaluation import Algorithm, measure, real, run, synthetic
 
         shape = {"agents": settings.agents, "tasks": settings.tasks, "noise": settings.noise}
         tables = {f"{phi:g}": synthetic(phi, seed, stage="tuning", **shape) for phi in settings.phis}
@@ -298,7 +298,7 @@ def _(ALGORITHMS, KNOBS, asdict, bench, button, tuned):
     arms = {name: asdict(a) | ({"knob": tuned.best_rate(name)} if name in KNOBS else {}) for name, a in ALGORITHMS.items()}
 
     def rank_synthetic(arm, seed, settings):
-        from hierlab.lab.active_evaluation import Algorithm, measure, run, synthetic
+        from hierlab.studies.ranking.active_evaluation import Algorithm, measure, run, synthetic
 
         values = {}
         for phi in settings.phis:
@@ -315,7 +315,7 @@ def _(ALGORITHMS, KNOBS, asdict, bench, button, tuned):
 @app.cell
 def _(arms, bench, button):
     def rank_real(arm, seed, settings):
-        from hierlab.lab.active_evaluation import Algorithm, measure, real, run
+        from hierlab.studies.ranking.active_evaluation import Algorithm, measure, real, run
 
         table = real(settings.table, settings.table_noise)
         found = run(Algorithm(**arm), table, settings.rounds, seed, "real", every=settings.every)
@@ -328,7 +328,7 @@ def _(arms, bench, button):
 
 @app.cell
 def _(atari, bench, made):
-    from hierlab.lab.active_evaluation_figures import error_bars, error_curves
+    from hierlab.studies.ranking.active_evaluation_figures import error_bars, error_curves
 
     panels = {f"φ = {phi:g}": (made, f"{phi:g}") for phi in bench.settings.phis} | {"real scores": (atari, "real")}
     compared = ("random order", "UniformAveraging", "BasicUCB", "BatchElo", "SCO", "FY-SCO", "Nash averaging", "VasE, Copeland")
@@ -379,7 +379,7 @@ def _():
 
 @app.cell
 def _(bench, made):
-    from hierlab.lab.active_evaluation import RIVALS, best_of, lead, mean_over, worst_of
+    from hierlab.studies.ranking.active_evaluation import RIVALS, best_of, lead, mean_over, worst_of
 
     several = ("UniformAveraging", "BatchElo", "SCO")
     for _phi in bench.settings.phis:

@@ -161,7 +161,7 @@ def _(bench):
 @app.cell
 def _(bench, example, fitted, moves, variant, warmth):
     from hierlab.lab import stepper
-    from hierlab.lab.slate_steps import walk
+    from hierlab.studies.recommendation.slate_steps import walk
     from hierlab.trace import Tape
 
     person = 8
@@ -179,7 +179,7 @@ def _(bench, example, fitted, moves, variant, warmth):
 
 @app.cell
 def _(bench, example, fitted, person, town):
-    from hierlab.lab.slate_steps import elbo_figure, paths_figure, views_figure
+    from hierlab.studies.recommendation.slate_steps import elbo_figure, paths_figure, views_figure
 
     bench.figure(
         "path",
@@ -233,7 +233,7 @@ def _():
 
 @app.cell
 def _(bench):
-    from hierlab.lab.slate_microscope import cold_posteriors, one_step
+    from hierlab.studies.recommendation.slate_microscope import cold_posteriors, one_step
 
     seen = one_step(bench.settings.widths, worlds=bench.settings.worlds)
     bench.figure(
@@ -289,7 +289,7 @@ def _(bench):
 @app.cell
 def _(bench, button):
     def fit_with_search(arm, rate, seed, settings, report):
-        from hierlab.lab.slate_experiments import search_unit
+        from hierlab.studies.recommendation.slate_experiments import search_unit
 
         return search_unit(arm, rate, seed, settings, report)
 
@@ -331,7 +331,7 @@ def _(bench, search):
 @app.cell
 def _(bench, button):
     def fit_with_prior(arm, rate, seed, settings, report):
-        from hierlab.lab.slate_experiments import prior_unit
+        from hierlab.studies.recommendation.slate_experiments import prior_unit
 
         return prior_unit(arm, rate, seed, settings, report)
 
@@ -359,7 +359,7 @@ def _(bench, button):
 @app.cell
 def _(bench, button):
     def play(arm, seed, settings, report):
-        from hierlab.lab.slate_experiments import online_unit
+        from hierlab.studies.recommendation.slate_experiments import online_unit
 
         return online_unit(arm, seed, settings, report)
 

@@ -95,10 +95,10 @@ def _(bench, coarseness, quality, rules, spread):
     import numpy as np
 
     from hierlab.lab import stepper
-    from hierlab.lab.reward_study import tied_rows
     from hierlab.reward import best_of_n_credit, ties_score
     from hierlab.reward.simulated import AnswerWorld, SimulatedReward
     from hierlab.seeds import derive_seed
+    from hierlab.studies.reward.reward_study import tied_rows
     from hierlab.trace import Tape
 
     draw = np.random.default_rng(derive_seed("rewardbench2 lab", "example"))
@@ -120,7 +120,7 @@ def _(bench, coarseness, quality, rules, spread):
 
 @app.cell
 def _(bench, tied_rows):
-    from hierlab.lab.reward_figures import tie_break_curve, tied_pair, ties_terms
+    from hierlab.studies.reward.reward_figures import tie_break_curve, tied_pair, ties_terms
 
     spreads = {"close": 0.0, "apart": 0.75, "far apart": 1.5}
     tied = {name: tied_rows(value) for name, value in spreads.items()}
@@ -157,8 +157,8 @@ def _():
 
 @app.cell
 def _(bench):
-    from hierlab.lab.reward_figures import against_truth, correlation_by_shift, ranking_lines, score_against_use
-    from hierlab.lab.reward_study import ranking_quality, simulate
+    from hierlab.studies.reward.reward_figures import against_truth, correlation_by_shift, ranking_lines, score_against_use
+    from hierlab.studies.reward.reward_study import ranking_quality, simulate
 
     bench.figure(
         "microscope",
@@ -213,7 +213,7 @@ def _(bench, correlation_by_shift, populations):
 
 @app.cell
 def _(bench, populations):
-    from hierlab.lab.reward_study import bootstrap_correlation
+    from hierlab.studies.reward.reward_study import bootstrap_correlation
 
     def correlation_row(shift):
         one = populations[0]
@@ -365,10 +365,10 @@ def _(bench, button):
 
 @app.cell
 def _(bench, button):
-    from hierlab.lab.reward_training import Recipe
+    from hierlab.studies.reward.reward_training import Recipe
 
     def train_one(arm, rate, seed, settings, report, scratch):
-        from hierlab.lab.reward_training import train_reward_model
+        from hierlab.studies.reward.reward_training import train_reward_model
 
         amounts = {"base_steps": settings.base_steps, "pairs": settings.pairs, "flips": settings.flips}
         measured = {"prompts": settings.prompts, "used": settings.used}
@@ -408,8 +408,8 @@ def _(bench, trained):
 
 @app.cell
 def _(baselines, bench, trained):
-    from hierlab.lab.reward_figures import domain_bars, trained_scatter
     from hierlab.reward import DOMAINS
+    from hierlab.studies.reward.reward_figures import domain_bars, trained_scatter
 
     def mean_domains(measured):
         return {domain: sum(measured[domain]) / len(measured[domain]) for domain in DOMAINS}
@@ -439,7 +439,7 @@ def _(bench, trained, trained_scatter):
 
 @app.cell
 def _(DOMAINS, bench, trained):
-    from hierlab.lab.reward_study import pearson
+    from hierlab.studies.reward.reward_study import pearson
 
     def r_over_models(metric, seed=None):
         units = [values for (_, _, own), values in trained.units.items() if seed is None or own == seed]
@@ -456,7 +456,7 @@ def _(DOMAINS, bench, trained):
 @app.cell
 def _(bench, button):
     def judge_items(arm, seed, settings, report):
-        from hierlab.lab.reward_judge import judge_small_items
+        from hierlab.studies.reward.reward_judge import judge_small_items
 
         return judge_small_items(arm, settings.judged, seed=seed, report=report)
 
@@ -468,7 +468,7 @@ def _(bench, button):
 
 @app.cell
 def _(bench, judged):
-    from hierlab.lab.reward_figures import judge_places
+    from hierlab.studies.reward.reward_figures import judge_places
 
     bench.figure(
         "judge-places",

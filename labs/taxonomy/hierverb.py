@@ -77,7 +77,7 @@ def _(overrides, scale, seeds):
 def _(bench):
     import torch
 
-    from hierlab.lab.few_shot_filing import excerpt, filing_task
+    from hierlab.studies.taxonomy.few_shot_filing import excerpt, filing_task
 
     given = bench.settings
     torch.set_num_threads(1)
@@ -136,7 +136,7 @@ def _(bench, decay, example, mixing, torch, variant):
 
 @app.cell
 def _(bench, example, fitted, leaves, tree):
-    from hierlab.lab.filing_figures import flow
+    from hierlab.studies.taxonomy.filing_figures import flow
 
     filed_under = {row: fitted.predict(example.states[[row]])[0] for row in example.test}
     broken = [row for row, (chapter, section) in filed_under.items() if tree.parents[section] != chapter]
@@ -155,7 +155,7 @@ def _(bench, example, fitted, leaves, tree):
 
 @app.cell
 def _(bench, example, tree):
-    from hierlab.lab.filing_figures import vector_map
+    from hierlab.studies.taxonomy.filing_figures import vector_map
 
     bench.figure(
         "label-vectors",
@@ -181,7 +181,7 @@ def _():
 
 @app.cell
 def _(bench):
-    from hierlab.lab.chain_microscope import second_softmax
+    from hierlab.studies.taxonomy.chain_microscope import second_softmax
 
     bench.figure(
         "second-softmax",
@@ -195,7 +195,7 @@ def _(bench):
 
 @app.cell
 def _(bench):
-    from hierlab.lab.chain_microscope import minimisers
+    from hierlab.studies.taxonomy.chain_microscope import minimisers
 
     bench.figure(
         "minimisers",
@@ -209,7 +209,7 @@ def _(bench):
 
 @app.cell
 def _(bench):
-    from hierlab.lab.chain_microscope import VARIANTS, properness, random_truth, star_tree
+    from hierlab.studies.taxonomy.chain_microscope import VARIANTS, properness, random_truth, star_tree
 
     star = star_tree(3, 2)
     proper = {
@@ -245,7 +245,7 @@ def _():
 
 @app.cell
 def _(bench):
-    from hierlab.lab.chain_microscope import contrast_figure
+    from hierlab.studies.taxonomy.chain_microscope import contrast_figure
 
     bench.figure(
         "contrast-alone",
@@ -297,7 +297,7 @@ def _(bench):
 
 @app.cell
 def _(bench):
-    from hierlab.lab.filing_figures import penalty_curve
+    from hierlab.studies.taxonomy.filing_figures import penalty_curve
 
     bench.figure(
         "penalty",
@@ -332,7 +332,7 @@ def _(bench):
 @app.cell
 def _(bench, button):
     def file_by_shots(arm, rate, seed, settings, report):
-        from hierlab.lab.few_shot_filing import file_texts, filing_task
+        from hierlab.studies.taxonomy.few_shot_filing import file_texts, filing_task
         from hierlab.train.few_shot_loop import LoopSettings
 
         work = filing_task(settings.encoder, settings.data, roots=settings.roots, test=settings.test, pool=settings.pool)
@@ -398,7 +398,7 @@ def _(bench, over_shots):
 @app.cell
 def _(bench, button, no_losses):
     def file_one_size(arm, rate, seed, settings, report):
-        from hierlab.lab.few_shot_filing import file_texts, filing_task
+        from hierlab.studies.taxonomy.few_shot_filing import file_texts, filing_task
         from hierlab.train.few_shot_loop import LoopSettings
 
         work = filing_task(settings.encoder, settings.data, roots=settings.roots, test=settings.test, pool=settings.pool)
@@ -420,7 +420,7 @@ def _(bench, button, no_losses):
 
 @app.cell
 def _(ablation, bench):
-    from hierlab.lab.filing_figures import bars
+    from hierlab.studies.taxonomy.filing_figures import bars
 
     fewest = bench.settings.shots[0]
     bench.figure(

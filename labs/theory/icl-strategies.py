@@ -22,7 +22,7 @@ def _(overrides, scale, seeds):
     from typing import Literal
 
     from hierlab.lab import Bench, setting, settings
-    from hierlab.lab.icl_strategies import check_device, setting_of
+    from hierlab.studies.theory.icl_strategies import check_device, setting_of
 
     @dataclass(frozen=True)
     class Settings:
@@ -121,8 +121,8 @@ def _(alpha, bench, beta, gamma, urns):
     import torch
 
     from hierlab.lab import stepper
-    from hierlab.lab.icl_strategies import gather_evidence, nested_tasks
     from hierlab.seeds import generator
+    from hierlab.studies.theory.icl_strategies import gather_evidence, nested_tasks
     from hierlab.theory import BallsAndUrns, generalised_urns, memorised_urns, strategy_posterior
     from hierlab.trace import Tape
 
@@ -153,7 +153,7 @@ def _(alpha, bench, beta, gamma, urns):
 
 @app.cell
 def _(bench, example, example_tasks):
-    from hierlab.lab.strategy_figures import (
+    from hierlab.studies.theory.strategy_figures import (
         collapse,
         compression,
         losses_and_bits,
@@ -188,7 +188,7 @@ def _():
 
 @app.cell
 def _(bench, setting_of, three_settings):
-    from hierlab.lab.icl_strategies import strategies_on_new_tasks
+    from hierlab.studies.theory.icl_strategies import strategies_on_new_tasks
 
     shown = {"balls and urns": (8, 64), "linear regression": (8, 32), "classification": (8, 64)}
     grid = (4, 16, 64, 256) if bench.scale != "smoke" else (4, 16)
@@ -292,8 +292,8 @@ def _(bench, evidences, slope_map):
 
 @app.cell
 def _(bench, evidences):
-    from hierlab.lab.icl_strategies import PUBLISHED, log_slope
     from hierlab.lab.results import mean_and_interval
+    from hierlab.studies.theory.icl_strategies import PUBLISHED, log_slope
 
     betas = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
     slopes = {value: [e.slope(**{**PUBLISHED, "beta": value}) for e in evidences] for value in betas}
@@ -359,7 +359,7 @@ def _(bench):
 @app.cell
 def _(bench, button):
     def train_networks(arm, seed, settings, report, scratch):
-        from hierlab.lab.icl_strategies import grid_of, measure, setting_of
+        from hierlab.studies.theory.icl_strategies import grid_of, measure, setting_of
 
         grid = grid_of(settings, settings.tasks, arm, seed=seed, folder=scratch, report=report)
         return measure(setting_of(settings.learnt, settings.dims, settings.length), grid)
@@ -373,7 +373,7 @@ def _(bench, button):
 @app.cell
 def _(bench, button):
     def train_narrow(arm, seed, settings, report, scratch):
-        from hierlab.lab.icl_strategies import grid_of, weights_of
+        from hierlab.studies.theory.icl_strategies import grid_of, weights_of
 
         return weights_of(grid_of(settings, settings.narrow_tasks, arm, seed=seed, folder=scratch, report=report))
 
@@ -385,7 +385,7 @@ def _(bench, button):
 
 @app.cell
 def _(bench, mean_and_interval, networks, wide_name):
-    from hierlab.lab.icl_strategies import ACCOUNTS, AGREEMENT
+    from hierlab.studies.theory.icl_strategies import ACCOUNTS, AGREEMENT
 
     wide = networks.best(wide_name)
     agreement = {
@@ -479,7 +479,7 @@ def _():
 
 @app.cell
 def _(PUBLISHED, agreement, bench, narrow, narrow_name, slopes, wide):
-    from hierlab.lab.icl_strategies import RATIONAL, TRIVIAL
+    from hierlab.studies.theory.icl_strategies import RATIONAL, TRIVIAL
     from hierlab.theory import ABLATIONS
 
     held_out = {account: metrics["kl_held_out"] for account, metrics in agreement.items()}

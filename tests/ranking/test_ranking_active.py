@@ -7,17 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from hierlab.lab.active_evaluation import (
-    ALGORITHMS,
-    RIVALS,
-    Algorithm,
-    curve_points,
-    endless_error,
-    make_evaluator,
-    measure,
-    run,
-    synthetic,
-)
 from hierlab.ranking import (
     ActiveEvaluator,
     Observations,
@@ -36,6 +25,17 @@ from hierlab.ranking import (
 )
 from hierlab.ranking.choices import Balanced, Representative, Uniform, UpperConfidence, among_first, upper_confidence
 from hierlab.ranking.rules import BatchElo, FenchelYoungRating, Known, MeanScore, NashAveraging, SoftCondorcetRating, TaskVotes
+from hierlab.studies.ranking.active_evaluation import (
+    ALGORITHMS,
+    RIVALS,
+    Algorithm,
+    curve_points,
+    endless_error,
+    make_evaluator,
+    measure,
+    run,
+    synthetic,
+)
 
 
 def chance(*parts: int) -> np.random.Generator:

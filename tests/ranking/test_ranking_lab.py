@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 
 from hierlab.lab import stepper
-from hierlab.lab.active_evaluation import ALGORITHMS, best_of, lead, mean_over, synthetic, worst_of
-from hierlab.lab.active_evaluation_figures import bump_chart, descent_paths, error_bars, error_curves, rule_names, verdict_table, walk
 from hierlab.lab.results import Results
 from hierlab.ranking import votes
+from hierlab.studies.ranking.active_evaluation import ALGORITHMS, best_of, lead, mean_over, synthetic, worst_of
+from hierlab.studies.ranking.active_evaluation_figures import (
+    bump_chart,
+    descent_paths,
+    error_bars,
+    error_curves,
+    rule_names,
+    verdict_table,
+    walk,
+)
 
 
 def measured(**arms: list[dict[str, float]]) -> Results:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hierlab.lab.icl_strategies import (
+from hierlab.seeds import generator
+from hierlab.studies.theory.icl_strategies import (
     ACCOUNTS,
     AGREEMENT,
     gather_evidence,
@@ -13,7 +14,6 @@ from hierlab.lab.icl_strategies import (
     measured_transition,
     train_grid,
 )
-from hierlab.seeds import generator
 from hierlab.theory import BallsAndUrns, Classification, LinearRegression
 from hierlab.theory.rational_account import START
 from hierlab.train.icl_transformer import NetworkSize, SequenceNetwork, TrainingPlan, checkpoint_steps, train_icl

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hierlab.lab import strategy_figures as figures
 from hierlab.lab.figures import figure_json
-from hierlab.lab.icl_strategies import (
+from hierlab.lab.results import Measured
+from hierlab.seeds import generator
+from hierlab.studies.theory import strategy_figures as figures
+from hierlab.studies.theory.icl_strategies import (
     ABLATIONS,
     PUBLISHED,
     check_device,
@@ -17,8 +19,6 @@ from hierlab.lab.icl_strategies import (
     strategies_on_new_tasks,
     weights_of,
 )
-from hierlab.lab.results import Measured
-from hierlab.seeds import generator
 from hierlab.theory import BallsAndUrns
 
 TASKS = (2, 3, 4, 6, 8)

@@ -6,9 +6,22 @@ import numpy as np
 import pytest
 
 from hierlab.envs.open_bandit import load_open_bandit
-from hierlab.lab import auctions
-from hierlab.lab.auction_figures import click_shares, fillings, fixed_point, named_axes, own_bid, survival, timing_lines, virtual_curves
-from hierlab.lab.auctions import (
+from hierlab.lab.errors import Refused
+from hierlab.lab.results import Results
+from hierlab.lab.stepper import stepper
+from hierlab.market import mnl_optimum, stand_alone_rates
+from hierlab.studies.market import auctions
+from hierlab.studies.market.auction_figures import (
+    click_shares,
+    fillings,
+    fixed_point,
+    named_axes,
+    own_bid,
+    survival,
+    timing_lines,
+    virtual_curves,
+)
+from hierlab.studies.market.auctions import (
     IN_CASCADE,
     MECHANISMS,
     PLACE,
@@ -29,10 +42,6 @@ from hierlab.lab.auctions import (
     timings,
     welfare_ratios,
 )
-from hierlab.lab.errors import Refused
-from hierlab.lab.results import Results
-from hierlab.lab.stepper import stepper
-from hierlab.market import mnl_optimum, stand_alone_rates
 from hierlab.trace import Tape
 
 EXAMPLE = Auction(np.array([1.0, 0.2]), np.array([[1.0, 0.5], [0.5, 1.0]]))

@@ -10,14 +10,14 @@ import pytest
 from hierlab.adaptation.bayesian_map import BayesianMAP
 from hierlab.adaptation.nested_map import NestedMAP
 from hierlab.adaptation.quadratic_world import QuadraticWorld
-from hierlab.lab import merge_figures as figures
-from hierlab.lab import merge_problems
 from hierlab.lab.errors import Refused
 from hierlab.lab.figures import figure_json
-from hierlab.lab.merge_choices import MERGERS, TREES, preference_scores, preferences, tree_scores
-from hierlab.lab.merge_fronts import front_volumes, surrogate_quality
-from hierlab.lab.merge_microscope import known_front, known_fronts, table
-from hierlab.lab.merge_problems import Material, dense_front, material_of, merge_problem
+from hierlab.studies.adaptation import merge_figures as figures
+from hierlab.studies.adaptation import merge_problems
+from hierlab.studies.adaptation.merge_choices import MERGERS, TREES, preference_scores, preferences, tree_scores
+from hierlab.studies.adaptation.merge_fronts import front_volumes, surrogate_quality
+from hierlab.studies.adaptation.merge_microscope import known_front, known_fronts, table
+from hierlab.studies.adaptation.merge_problems import Material, dense_front, material_of, merge_problem
 from hierlab.train.digit_views import DigitSettings, train_digit_views
 
 DIGITS = Material()

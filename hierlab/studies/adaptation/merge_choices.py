@@ -16,9 +16,9 @@ from hierlab.adaptation.nested_map import NestedMAP
 from hierlab.adaptation.quadratic_surrogate import coefficient_count
 from hierlab.adaptation.scale_sampling import Floats
 from hierlab.adaptation.sparse_merging import dare, ties, ties_vectors
-from hierlab.lab.merge_problems import Material, Numbers, Problem, Report, merge_problem, random_state
 from hierlab.pareto import weighted_choice
 from hierlab.seeds import generator
+from hierlab.studies.adaptation.merge_problems import Material, Numbers, Problem, Report, merge_problem, random_state
 
 
 def preferences(tasks: int) -> Floats:

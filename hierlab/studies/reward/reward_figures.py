@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hierlab.lab.figures import COLOURS, GRID, NEUTRAL, house_style
-from hierlab.lab.reward_study import BENCHMARK_WORLD, Simulation
 from hierlab.reward.judge import LETTERS
 from hierlab.reward.rewardbench2 import DOMAINS
 from hierlab.reward.simulated import exact_accuracy, largest_of
 from hierlab.reward.ties import WEIGHTS, TiesRow, margin_term, ties_score
 from hierlab.seeds import derive_seed
+from hierlab.studies.reward.reward_study import BENCHMARK_WORLD, Simulation
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

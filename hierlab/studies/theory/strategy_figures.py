@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hierlab.lab.figures import COLOURS, GRID, NEUTRAL, SEQUENTIAL, house_style
-from hierlab.lab.icl_strategies import PUBLISHED, Evidence
+from hierlab.studies.theory.icl_strategies import PUBLISHED, Evidence
 from hierlab.theory import generalised_urns, memorised_urns, strategy_posterior
 from hierlab.theory.memorising import ball_counts
 from hierlab.trace import Tape

@@ -15,8 +15,8 @@ from hierlab.adaptation.direct_search import grid_scales, random_scales, win_rat
 from hierlab.adaptation.evaluations import CountedEvaluations
 from hierlab.adaptation.quadratic_surrogate import FitError
 from hierlab.adaptation.scale_sampling import Floats, default_budget
-from hierlab.lab.merge_problems import LEAN, Material, Numbers, Problem, Report, dense_front, merge_problem, random_state
 from hierlab.pareto import front, hypervolume, mean_distance
+from hierlab.studies.adaptation.merge_problems import LEAN, Material, Numbers, Problem, Report, dense_front, merge_problem, random_state
 
 
 def front_volumes(

@@ -12,8 +12,8 @@ from hierlab.adaptation.direct_search import full_grid, grid_scales, random_scal
 from hierlab.adaptation.evaluations import CountedEvaluations
 from hierlab.adaptation.quadratic_surrogate import FitError
 from hierlab.adaptation.scale_sampling import Floats
-from hierlab.lab.merge_problems import Numbers, Report, random_state
 from hierlab.pareto import front, hypervolume, mean_distance
+from hierlab.studies.adaptation.merge_problems import Numbers, Report, random_state
 from hierlab.train.merged_language_model import MergedLanguageModel, MergeSettings, train_merged_language_model
 
 

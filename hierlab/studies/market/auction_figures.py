@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hierlab.lab.auctions import MECHANISMS, PLACE, Auction, draws, forced_fillings
 from hierlab.lab.figures import COLOURS, NEUTRAL, house_style
 from hierlab.market import (
     Exponential,
@@ -23,6 +22,7 @@ from hierlab.market import (
     utility_of,
 )
 from hierlab.market.placements import chosen
+from hierlab.studies.market.auctions import MECHANISMS, PLACE, Auction, draws, forced_fillings
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hierlab.lab.chain_microscope import (
+from hierlab.lab.errors import Refused
+from hierlab.studies.taxonomy.chain_microscope import (
     KINDS,
     contrast_alone,
     expected_chain,
@@ -13,9 +14,8 @@ from hierlab.lab.chain_microscope import (
     second_softmax,
     star_tree,
 )
-from hierlab.lab.errors import Refused
-from hierlab.lab.few_shot_filing import METRICS, excerpt, file_texts, filing_task, training_rows
-from hierlab.lab.filing_figures import flow, penalty_curve, vector_map
+from hierlab.studies.taxonomy.few_shot_filing import METRICS, excerpt, file_texts, filing_task, training_rows
+from hierlab.studies.taxonomy.filing_figures import flow, penalty_curve, vector_map
 from hierlab.train.few_shot_loop import LoopSettings
 
 QUICK = LoopSettings(rate=3e-3, label_rate=6e-3, epochs=2, batch=40)

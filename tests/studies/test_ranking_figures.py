@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from hierlab.lab.figures import figure_json
-from hierlab.lab.ranking_figures import arm_dots, curves_of, difficulty_plane, group_areas, turning_losses
-from hierlab.lab.ranking_theorems import exceptions, optimum_error
 from hierlab.lab.results import Results
+from hierlab.studies.preference.ranking_figures import arm_dots, curves_of, difficulty_plane, group_areas, turning_losses
+from hierlab.studies.preference.ranking_theorems import exceptions, optimum_error
 
 C, ALPHA = [-3.0, 0.5, 20.0, 1.0], [0.9, 0.8, 0.99, 0.2]
 

@@ -11,14 +11,14 @@ import torch
 
 from hierlab.envs.reward_bench import check_readable, reward_bench_2
 from hierlab.envs.reward_questions import benchmark, questions
-from hierlab.lab import reward_figures
-from hierlab.lab.reward_judge import judge_items, judge_small_items, read_score
-from hierlab.lab.reward_study import bootstrap_correlation, kendall_tau, pearson, ranking_quality, simulate, tied_rows
-from hierlab.lab.reward_training import Recipe, measure, train_reward_model
 from hierlab.models import TinySize, load
 from hierlab.reward import ConstantReward, ties_score
 from hierlab.reward.harness import JudgeReport
 from hierlab.rollout.text_judge import TextJudge
+from hierlab.studies.reward import reward_figures
+from hierlab.studies.reward.reward_judge import judge_items, judge_small_items, read_score
+from hierlab.studies.reward.reward_study import bootstrap_correlation, kendall_tau, pearson, ranking_quality, simulate, tied_rows
+from hierlab.studies.reward.reward_training import Recipe, measure, train_reward_model
 
 
 def test_a_population_is_reproducible_and_half_of_it_likes_length():

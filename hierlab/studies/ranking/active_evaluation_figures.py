@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hierlab.lab.active_evaluation import ALGORITHMS, Algorithm, make_evaluator, random_source
 from hierlab.lab.figures import COLOURS, GRID, NEUTRAL, house_style
 from hierlab.lab.results import Results, summary
 from hierlab.ranking import (
@@ -29,6 +28,7 @@ from hierlab.ranking import (
     wrong_pairs,
 )
 from hierlab.ranking.rules import BatchElo
+from hierlab.studies.ranking.active_evaluation import ALGORITHMS, Algorithm, make_evaluator, random_source
 from hierlab.trace import Step, Tape
 
 if TYPE_CHECKING:

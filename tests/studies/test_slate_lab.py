@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from hierlab.envs.slate_world import slate_world
-from hierlab.lab.slate_experiments import online_unit, prior_unit, search_unit
-from hierlab.lab.slate_microscope import WAYS, cold_posteriors, one_step
-from hierlab.lab.slate_steps import elbo_figure, paths_figure, views_figure, walk
 from hierlab.recommendation.slate_model import SlateModel
 from hierlab.seeds import generator
+from hierlab.studies.recommendation.slate_experiments import online_unit, prior_unit, search_unit
+from hierlab.studies.recommendation.slate_microscope import WAYS, cold_posteriors, one_step
+from hierlab.studies.recommendation.slate_steps import elbo_figure, paths_figure, views_figure, walk
 from hierlab.trace import Tape
 
 SETTINGS = SimpleNamespace(

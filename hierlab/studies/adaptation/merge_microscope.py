@@ -18,9 +18,9 @@ from hierlab.adaptation.evaluations import CountedEvaluations
 from hierlab.adaptation.quadratic_surrogate import FitError
 from hierlab.adaptation.quadratic_world import QuadraticWorld
 from hierlab.adaptation.scale_sampling import Floats, default_budget
-from hierlab.lab.merge_problems import random_state
 from hierlab.lab.verdicts import interval
 from hierlab.pareto import hypervolume
+from hierlab.studies.adaptation.merge_problems import random_state
 
 
 def known_front(arm: Mapping[str, Any], *, tasks: int, answers: int, again: int, seed: int, points: int = 4000) -> tuple[float, float]:

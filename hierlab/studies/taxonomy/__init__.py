@@ -1,0 +1,1 @@
+"""What the labs of taxonomies and hierarchical text measure."""
