@@ -87,11 +87,16 @@ def learning_curves(results: Results, x: str, y: str, *, rate: str | float = "bo
         for number, measured in enumerate(arms.values()):
             for trace in _curve(measured, x, y, COLOURS[number % len(COLOURS)], first=row == 1):
                 figure.add_trace(trace, **place)
-        figure.update_xaxes(title_text=x if row == len(panels) else None, **place)
-        figure.update_yaxes(title_text=y, **place)
-    figure.update_layout(legend={"orientation": "h", "y": -0.18 / len(panels), "yanchor": "top", "x": 0})
+        figure.update_xaxes(title_text=in_words(x) if row == len(panels) else None, **place)
+        figure.update_yaxes(title_text=in_words(y), **place)
+    figure.update_layout(legend={"orientation": "h", "y": -0.2 / len(panels), "yanchor": "top", "x": 0})
     figure.update_annotations(font={"size": 13, "color": NEUTRAL})
     return house_style(figure, height=320 * len(panels) + 60)
+
+
+def in_words(metric: str) -> str:
+    """What an axis calls a metric: `click_rate_curve` is the click rate."""
+    return metric.removesuffix("_curve").replace("_", " ")
 
 
 def _panel_title(results: Results, panel: str | float) -> str:

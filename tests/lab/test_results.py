@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from hierlab.lab.figures import in_words
 from hierlab.lab.results import Results, from_record, summary
 
 
@@ -93,6 +94,15 @@ def test_plot_shows_both_comparisons_and_bands():
     assert list(lines[2].y) == [0, 5]
     assert len(figure.data) == 8
     assert len(make({"a": [[1], [2]]}, seeds=1).plot("x", "curve", rate=0.5).data) == 1  # one seed has no band
+
+
+def test_axes_are_named_in_words():
+    assert [in_words(name) for name in ("updates", "click_rate_curve", "pass_at_8", "rate by round")] == [
+        "updates",
+        "click rate",
+        "pass at 8",
+        "rate by round",
+    ]
 
 
 def test_curves_must_share_their_positions():
