@@ -18,7 +18,7 @@ from hierlab.adaptation.scale_sampling import Floats
 from hierlab.adaptation.sparse_merging import dare, ties, ties_vectors
 from hierlab.pareto import weighted_choice
 from hierlab.seeds import generator
-from hierlab.studies.adaptation.merge_problems import Material, Numbers, Problem, Report, merge_problem, random_state
+from hierlab.studies.adaptation.merge_problems import REMEMBERED, Material, Numbers, Problem, Report, merge_problem, random_state
 
 
 def preferences(tasks: int) -> Floats:
@@ -191,7 +191,7 @@ def _plain_map(ask: Ask) -> Chosen:
     return _map()(ask) if enough else _random(ask)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=REMEMBERED)
 def _nested(material: Material, seed: int, tasks: int, views: int, pairs: int, generations: int) -> tuple[Floats, int, int]:
     """Nested MAP's scales, all it spent in task evaluations, and its tree's depth."""
     chosen_by, _ = merge_problem(material, seed, views).only(range(tasks)).halves()

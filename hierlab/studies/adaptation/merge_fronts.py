@@ -16,7 +16,17 @@ from hierlab.adaptation.evaluations import CountedEvaluations
 from hierlab.adaptation.quadratic_surrogate import FitError
 from hierlab.adaptation.scale_sampling import Floats, default_budget
 from hierlab.pareto import front, hypervolume, mean_distance
-from hierlab.studies.adaptation.merge_problems import LEAN, Material, Numbers, Problem, Report, dense_front, merge_problem, random_state
+from hierlab.studies.adaptation.merge_problems import (
+    LEAN,
+    REMEMBERED,
+    Material,
+    Numbers,
+    Problem,
+    Report,
+    dense_front,
+    merge_problem,
+    random_state,
+)
 
 
 def front_volumes(
@@ -56,7 +66,7 @@ def front_volumes(
     return found | {"evaluations": [float(b) for b in budgets], "volume": volumes, "charged": charged}
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=REMEMBERED)
 def _reference_volume(material: Material, seed: int, views: int, tasks: int, count: int) -> float:
     problem = merge_problem(material, seed, views).only(range(tasks))
     return hypervolume(problem.evaluate(random_scales(count, tasks, random_state("reference", seed, tasks))), 0)
@@ -76,7 +86,7 @@ def _volumes(arm: Mapping[str, Any], problem: Problem, budget: int, again: int, 
     return hypervolume(free, 0), hypervolume(paid, 0), wins
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=REMEMBERED)
 def _rival(material: Material, seed: int, views: int, tasks: int, count: int) -> Floats:
     """The front of a random search of its own."""
     found = _searched("random", merge_problem(material, seed, views).only(range(tasks)), count, seed + 10_000)
@@ -127,14 +137,14 @@ def surrogate_quality(
     return found
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=REMEMBERED)
 def _unseen(material: Material, seed: int, views: int, tasks: int, count: int) -> tuple[Floats, Floats]:
     """Random scale vectors, and their metrics."""
     scales = random_scales(count, tasks, random_state("unseen", seed, tasks))
     return scales, merge_problem(material, seed, views).only(range(tasks)).evaluate(scales)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=REMEMBERED)
 def _dense(material: Material, seed: int, views: int, side: int) -> Floats:
     return dense_front(merge_problem(material, seed, views).only((0, 1)).evaluate, side)[1]
 

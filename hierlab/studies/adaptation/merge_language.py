@@ -13,11 +13,11 @@ from hierlab.adaptation.evaluations import CountedEvaluations
 from hierlab.adaptation.quadratic_surrogate import FitError
 from hierlab.adaptation.scale_sampling import Floats
 from hierlab.pareto import front, hypervolume, mean_distance
-from hierlab.studies.adaptation.merge_problems import Numbers, Report, random_state
+from hierlab.studies.adaptation.merge_problems import REMEMBERED, Numbers, Report, random_state
 from hierlab.train.merged_language_model import MergedLanguageModel, MergeSettings, train_merged_language_model
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=REMEMBERED)
 def language_problem(seed: int, base_steps: int, fine_steps: int) -> MergedLanguageModel:
     """Tiny language models fine-tuned to sums and to reversals, trained once a process."""
     return train_merged_language_model(seed, MergeSettings(base_steps=base_steps, fine_steps=fine_steps))
@@ -61,7 +61,7 @@ def language_fronts(
     return found | {"distance": mean_distance(kept, best), "missed": mean_distance(best, kept)}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=REMEMBERED)
 def dense_losses(seed: int, side: int, steps: tuple[int, int]) -> tuple[Floats, Floats]:
     """Scale vectors of a dense grid and the losses there, both [side², 2]."""
     grid = full_grid(side, 2)

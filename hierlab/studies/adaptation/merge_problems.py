@@ -58,6 +58,10 @@ class Problem(Protocol):
         """The same measured on either half of the images."""
 
 
+REMEMBERED = 64
+"""How many small things a process keeps: the units of an experiment come arm by arm, so every seed's are wanted again and again."""
+
+
 @dataclass(frozen=True)
 class Material:
     """What is merged.
@@ -87,11 +91,18 @@ def material_of(settings: Any) -> Material:
     return Material("clip", settings.model, settings.finetuned, settings.folder, settings.images)
 
 
-@lru_cache(maxsize=2)
 def merge_problem(material: Material, seed: int, views: int) -> Problem:
     """The first so many tasks of a material, made once a process."""
-    if material.kind == "digits":
-        return train_digit_views(seed, names=tuple(VIEWS)[:views])
+    return _digits(seed, views) if material.kind == "digits" else _clip(material, seed, views)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _digits(seed: int, views: int) -> Problem:
+    return train_digit_views(seed, names=tuple(VIEWS)[:views])
+
+
+@lru_cache(maxsize=1)  # gigabytes each
+def _clip(material: Material, seed: int, views: int) -> Problem:
     names = clip_tasks.TASKS[:views]
     return clip_tasks.merged_encoders(material.model, material.finetuned, material.folder, names, images=material.images, seed=seed)
 
