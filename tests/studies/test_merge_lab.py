@@ -17,7 +17,7 @@ from hierlab.studies.adaptation import merge_problems
 from hierlab.studies.adaptation.merge_choices import MERGERS, TREES, preference_scores, preferences, tree_scores
 from hierlab.studies.adaptation.merge_fronts import front_volumes, surrogate_quality
 from hierlab.studies.adaptation.merge_microscope import known_front, known_fronts, table
-from hierlab.studies.adaptation.merge_problems import Material, dense_front, material_of, merge_problem
+from hierlab.studies.adaptation.merge_problems import Material, dense_front, material_of
 from hierlab.train.digit_views import DigitSettings, train_digit_views
 
 DIGITS = Material()
@@ -35,7 +35,7 @@ def quickly_trained(monkeypatch):
     settings = DigitSettings(base_epochs=1, fine_epochs=1)
     monkeypatch.setattr(merge_problems, "train_digit_views", lambda seed, names: train_digit_views(seed, names=names, settings=settings))
     yield
-    merge_problem.cache_clear()
+    merge_problems.digits_problem.cache_clear()
 
 
 @pytest.mark.parametrize("arm", SEARCHES)

@@ -93,11 +93,12 @@ def material_of(settings: Any) -> Material:
 
 def merge_problem(material: Material, seed: int, views: int) -> Problem:
     """The first so many tasks of a material, made once a process."""
-    return _digits(seed, views) if material.kind == "digits" else _clip(material, seed, views)
+    return digits_problem(seed, views) if material.kind == "digits" else _clip(material, seed, views)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _digits(seed: int, views: int) -> Problem:
+def digits_problem(seed: int, views: int) -> Problem:
+    """Networks trained here to the first so many views of digits, once a process."""
     return train_digit_views(seed, names=tuple(VIEWS)[:views])
 
 
