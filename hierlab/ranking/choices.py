@@ -68,7 +68,9 @@ class UpperConfidence(Uniform):
     r"""The two agents with the largest mean $+\,c\sqrt{2\ln t/n_a}$, on any task; agents without samples first.
 
     Args:
-        tasks, agents, generator: as in `Uniform`.
+        tasks: as in `Uniform`.
+        agents: likewise.
+        generator: likewise.
         width: $c$, in units of the scores.
     """
 
@@ -101,7 +103,9 @@ class Representative(Uniform):
     reading of positional proportionality (Procaccia et al., Metritocracy, 2025): the paper's own procedure is not in our sources.
 
     Args:
-        tasks, agents, generator: as in `Uniform`.
+        tasks: as in `Uniform`.
+        agents: likewise.
+        generator: likewise.
         refresh: rounds between two updates of the tasks' estimated rankings.
     """
 

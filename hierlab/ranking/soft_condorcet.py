@@ -166,7 +166,13 @@ class FenchelYoung(_Descent):
 
     Args:
         sigma: the scale of the Gumbel noise, in units of the ratings.
-        lower, upper, learning_rate, iterations, batch_size, initial_noise, random_state: as in `SoftCondorcet`.
+        lower: as in `SoftCondorcet`.
+        upper: likewise.
+        learning_rate: likewise.
+        iterations: likewise.
+        batch_size: likewise.
+        initial_noise: likewise.
+        random_state: likewise.
 
     Attributes:
         ratings_: [m] in the order of the profile's alternatives.

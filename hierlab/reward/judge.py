@@ -106,8 +106,8 @@ def parse_verdict(reply: str) -> Verdict:
 def parse_rating(reply: str) -> int:
     """The whole number from 1 to 10 at the end of a reply, -1 if there is none.
 
-    >>> [parse_rating(text) for text in ("Good.\\n\\n9", "Score 7/10", "8.", "0")]
-    [9, 10, -1, -1]
+    >>> tuple(parse_rating(text) for text in ("Good.\\n\\n9", "Score 7/10", "8.", "0"))
+    (9, 10, -1, -1)
     """
     found = _RATING.search(reply.strip())
     return int(found[1]) if found else FAILED

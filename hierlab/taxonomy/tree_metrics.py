@@ -98,7 +98,9 @@ def path_f1(tree: LabelTree, predicted: LabelSets, gold: LabelSets, *, counting:
     """F1 over root-to-leaf paths, times the penalty for invalid labels.
 
     Args:
-        tree, predicted, gold: as in `label_f1`.
+        tree: the labels.
+        predicted: [N] sets of labels, as in `label_f1`.
+        gold: [N] sets of labels.
         counting: how invalid labels are counted, see above.
 
     Raises:
