@@ -20,6 +20,11 @@ def test_code_and_pictures_go():
     assert searchable('<details class="mkdocstrings-source"><summary>Source</summary><pre>x</pre></details>').strip() == ""
 
 
+def test_single_parameters_go():
+    listed = '<p>What it does.</p><p>Parameters:</p><ul><li class="doc-section-item field-body"><b>gamma</b> – the discount.</li></ul>'
+    assert searchable(listed) == "<p>What it does.</p><p>Parameters:</p><ul> </ul>"
+
+
 def test_formulas_keep_their_letters():
     assert (
         searchable("<p>the mean <math><mrow><mi>A</mi><mo>=</mo><msub><mi>R</mi><mi>t</mi></msub></mrow></math></p>")
