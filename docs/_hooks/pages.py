@@ -11,6 +11,7 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
+from mkdocstrings_handlers.python._internal import rendering
 
 from hierlab.lab import reference_pages, site_pages
 from hierlab.lab.dead_links import dead_links
@@ -19,6 +20,7 @@ from hierlab.lab.errors import Refused
 from hierlab.lab.mathml import typeset
 from hierlab.lab.places import root
 from hierlab.lab.searchable import searchable
+from hierlab.lab.signatures import one_parameter_a_line
 
 
 def _refusals_fail_the_build(hook: Callable) -> Callable:
@@ -41,6 +43,7 @@ def _shelf() -> dict[str, Entry]:
 def on_config(config: Any) -> None:
     """Add the generated pages to the navigation: after the front page, and at the end."""
     _shelf.cache_clear()
+    rendering._get_formatter = lambda: one_parameter_a_line  # there is no option for it; without it ruff is called, as before
     families, reference = site_pages.navigation(_shelf())
     config.nav = [config.nav[0], families, *config.nav[1:], reference]
 

@@ -1,8 +1,8 @@
 """The reference: a page for every public module, found without importing anything, so that a new module is never forgotten.
 
 It holds what modules promise; the code of a method stands on the page of its lab, where it is explained. Of the bench it holds what
-the author of a lab calls; what only runs, stores and presents labs is left to its source, and so are the studies, which a lab's page
-tells about.
+the author of a lab calls; what runs, stores and presents labs is left to its source, and so are the studies of single labs, which their
+pages tell about.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hierlab.lab.digests import BENCH
-
 PACKAGE = Path(__file__).parents[1]
-AUTHORS = "bench claims display errors export figures formulas results settings stepper verdicts"
-MACHINERY = {f"hierlab.lab.{name}" for name in {*BENCH.split()} - {*AUTHORS.split()}}
+AUTHORS = {
+    *("hierlab.lab.bench", "hierlab.lab.blocks", "hierlab.lab.claims", "hierlab.lab.credit_bench", "hierlab.lab.display"),
+    *("hierlab.lab.errors", "hierlab.lab.figures", "hierlab.lab.formulas", "hierlab.lab.microscope", "hierlab.lab.plan_testbed"),
+    *("hierlab.lab.results", "hierlab.lab.settings", "hierlab.lab.stepper", "hierlab.lab.sweep", "hierlab.lab.testbed"),
+    *("hierlab.lab.token_testbed", "hierlab.lab.verdicts"),
+}
+"""What of the bench the author of a lab calls."""
 
 
 @cache
@@ -27,7 +30,7 @@ def modules() -> dict[str, str]:
         parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
         name = ".".join(parts)
-        if "._" not in name and name not in MACHINERY and not name.startswith("hierlab.studies"):
+        if "._" not in name and (name in AUTHORS or not name.startswith(("hierlab.lab.", "hierlab.studies"))):
             found[name] = _first_line(file)
     return dict(sorted(found.items()))
 
