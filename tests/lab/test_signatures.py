@@ -12,7 +12,7 @@ from hierlab.lab.signatures import one_parameter_a_line
     "head",
     [
         "def f(rewards: Tensor, task: Sequence[Hashable], *, gamma: float = 1.0, scale: Literal['none', 'std'] = 'std') -> Tensor",
-        "def f(values: dict[str, tuple[int, ...]], names: tuple[str, ...] = ('a, b', 'c)'), *more: int, **rest) -> tuple[Tensor, Tensor]",
+        "def f(values: dict[str, list[int]], names: tuple[str, ...] = ('a, b', 'c)'), *more_of_them: int, **rest) -> tuple[Tensor, Tensor]",
         "def f(evaluate: Callable[[Array, Sequence[int]], ArrayLike], tasks: int, a_long_name_of_it: int | None = None, /, *, b=1)",
     ],
 )
