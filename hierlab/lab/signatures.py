@@ -1,6 +1,6 @@
 """Long signatures on one line a parameter, for the reference.
 
-mkdocstrings asks a formatter to do it, in a process of its own for every signature: a quarter of the time to build the site.
+mkdocstrings asks a formatter to do it, in a process of its own for every signature: hundreds of processes a build.
 """
 
 from __future__ import annotations
